@@ -1,0 +1,49 @@
+"""Objective: a batch of samples to a loss, and to the figures that choose the best checkpoint."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from omniflow.interfaces.dataset import Sample
+    from omniflow.model import OmniFlowModel
+
+#: What `collate` makes of samples: tensors by name, plus the samples themselves for encoders.
+Batch = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The weighted sum to minimise, and every term under its own name, unweighted, for the log."""
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class Objective(ABC):
+    """Base of every objective; options are the constructor's keyword parameters."""
+
+    #: The validation figure that decides which checkpoint is best, and which way it is better.
+    best_by: str = "ppl"
+    best_is_lowest: bool = True
+
+    @abstractmethod
+    def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
+        """Samples to a batch on the CPU: tokenised, padded, tasks chosen; touches no weight."""
+
+    @abstractmethod
+    def losses(self, model: OmniFlowModel, batch: Batch) -> Losses:
+        """The losses of one training batch; draws its noise from torch's global generator."""
+
+    @abstractmethod
+    def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
+        """Additive sums over one validation batch (scalars), so that batches of any size add up."""
+
+    @abstractmethod
+    def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Figures of the whole validation split from the sums of its batches."""
