@@ -60,6 +60,9 @@ class Backbone(nn.Module, ABC):
     pooled_dim: int
     feature_dims: Mapping[str, int]
 
+    #: The last text projection, features to latents: weight [latent_dim, joint_attention_dim].
+    text_projection: nn.Linear
+
     @abstractmethod
     def load_weights(self) -> None:
         """Read the weights that the constructor only looked up."""
