@@ -142,6 +142,22 @@ class UnknownNameError(UsageError):
         )
 
 
+class Mistakes(UsageError):
+    """Several mistakes found in one go; `errors` holds each of them."""
+
+    def __init__(self, errors: Sequence[UsageError]) -> None:
+        super().__init__(f"{len(errors)} things do not fit")
+        self.errors = tuple(errors)
+
+    def render(self) -> str:
+        """Every mistake in full, one below the other."""
+        return "\n".join([f"{self.problem}:", *(error.render() for error in self.errors)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts of every mistake."""
+        return {**super().to_dict(), "errors": [error.to_dict() for error in self.errors]}
+
+
 class PluginError(UsageError):
     """A plugin that cannot be loaded, or a name that two distributions claim."""
 

@@ -1,0 +1,55 @@
+"""The built-in plugin: one line a component."""
+
+from omniflow.plugins import Register, hookimpl
+
+_COMPONENTS = (
+    ("backbone", "tiny", "backbones.tiny:TinyBackbone", "Embedded backbone, trained on scenes"),
+    (
+        "backbone",
+        "folder",
+        "backbones.published:PublishedBackbone",
+        "A folder in the published layout",
+    ),
+    ("head", "linear", "heads.linear:LinearHead", "The backbone's own last text projection"),
+    ("head", "mlp", "heads.mlp:MLPHead", "Two-layer perceptron"),
+    ("head", "vq", "heads.vq:VQHead", "Perceptron with a vector-quantised output"),
+    ("refiner", "none", "refiners.none:NoRefiner", "Leaves the latents as they are"),
+    ("refiner", "mlp", "refiners.mlp:MLPRefiner", "Residual perceptron over each latent"),
+    ("encoder", "clip", "encoders.clip:CLIPEncoder", "CLIP embedding of text or image"),
+    ("encoder", "t5", "encoders.t5:T5Encoder", "Mean T5 state of the text"),
+    (
+        "dataset",
+        "scenes",
+        "datasets.scenes:ScenesDataset",
+        "Procedural pictures, captions and sounds",
+    ),
+    (
+        "dataset",
+        "text",
+        "datasets.text:TextDataset",
+        "Lines of a .txt, .jsonl, .csv or .parquet file",
+    ),
+    (
+        "objective",
+        "text-decoder",
+        "objectives.text_decoder:TextDecoderObjective",
+        "Head and refiner on a frozen backbone",
+    ),
+    ("metric", "bleu", "metrics.bleu:BLEU", "Corpus BLEU-4 (sacrebleu)"),
+    ("metric", "rouge", "metrics.rouge_l:RougeL", "ROUGE-L F1 (rouge_score)"),
+    ("metric", "meteor", "metrics.meteor:METEOR", "METEOR (nltk)"),
+    ("metric", "accuracy", "metrics.token_accuracy:TokenAccuracy", "Teacher-forced token accuracy"),
+    (
+        "metric",
+        "perplexity",
+        "metrics.perplexity:Perplexity",
+        "Teacher-forced perplexity over tokens",
+    ),
+)
+
+
+@hookimpl
+def omniflow_register(register: Register) -> None:
+    """Register everything that ships with the library."""
+    for kind, name, target, summary in _COMPONENTS:
+        register(kind=kind, name=name, target=f"omniflow.{target}", summary=summary)

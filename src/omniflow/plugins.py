@@ -1,0 +1,239 @@
+"""Plugins: found by entry point, loaded one by one, all or nothing, the broken ones kept apart.
+
+A plugin is a module (or object) in the entry-point group `omniflow` with one hook:
+
+    from omniflow import hookimpl
+
+    @hookimpl
+    def omniflow_register(register):
+        register(kind="head", name="acme", target="acme.head:AcmeHead", summary="...")
+
+The built-in components come in through the same hook.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import pluggy
+
+from omniflow.errors import PluginError
+from omniflow.registry import Component, Origin, Registry
+from omniflow.version import __version__
+
+PROJECT = "omniflow"
+DISTRIBUTION = "omniflow-zoo"
+
+#: A plugin may say `OMNIFLOW_API_VERSION = 1`; one that says another number is not loaded.
+API_VERSION = 1
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+log = logging.getLogger(__name__)
+
+
+class Register(Protocol):
+    """What a plugin's hook is handed: one call a component."""
+
+    def __call__(self, *, kind: str, name: str, target: str | type, summary: str) -> None:
+        """Register a component; see `Component` for the arguments."""
+
+
+class Hooks:
+    """The hooks that a plugin may implement."""
+
+    @hookspec
+    def omniflow_register(self, register: Register) -> None:
+        """Register components; called once, with nothing heavy imported yet.
+
+        Args:
+            register: Call it with kind, name, target and summary for each component.
+        """
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """Where a plugin would be loaded from."""
+
+    name: str
+    origin: Origin
+    load: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class PluginReport:
+    """What became of one plugin.
+
+    Args:
+        name: Its entry-point name.
+        origin: Its distribution.
+        status: `loaded`, `failed` or `disabled`.
+        components: How many components it registered.
+        seconds: How long loading took.
+        reason: Why it failed, or which variable disabled it; empty when loaded.
+    """
+
+    name: str
+    origin: Origin
+    status: str
+    components: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+    @property
+    def silencer(self) -> str:
+        """The setting that keeps this plugin from being tried."""
+        return f"OMNIFLOW_DISABLE_PLUGINS={self.origin.distribution}"
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """A registry and how it came about."""
+
+    registry: Registry
+    reports: tuple[PluginReport, ...]
+
+    @property
+    def failures(self) -> list[PluginReport]:
+        """The plugins that could not be loaded."""
+        return [report for report in self.reports if report.status == "failed"]
+
+
+@cache
+def installed_plugins() -> Plugins:
+    """The built-in components and every installed plugin; worked out once a process."""
+    return load_plugins(entry_point_sources())
+
+
+def load_plugins(
+    sources: Iterable[PluginSource] = (),
+    *,
+    environ: Mapping[str, str] | None = None,
+    strict: bool = False,
+) -> Plugins:
+    """Make a fresh registry from the built-in components and some plugins.
+
+    Args:
+        sources: The plugins to try, in order.
+        environ: Where to read OMNIFLOW_DISABLE_PLUGINS (names or distributions, or `all`) and
+            OMNIFLOW_ENABLE_PLUGINS (only these) from; the process environment by default.
+        strict: Raise at the first plugin that fails, for authors.
+
+    Raises:
+        PluginError: If `strict` and a plugin fails.
+    """
+    environ = os.environ if environ is None else environ
+    registry = Registry()
+    reports = [_load(_builtin_source(), registry, strict=True)]
+    for source in sources:
+        disabled_by = _disabled_by(source, environ)
+        if disabled_by:
+            reports.append(PluginReport(source.name, source.origin, "disabled", reason=disabled_by))
+            continue
+        report = _load(source, registry, strict=strict)
+        reports.append(report)
+        if report.status == "failed":
+            registry.not_loaded.append(f"{source.origin}: {report.reason}")
+            log.warning(
+                "plugin %s of %s is not loaded: %s (silence with %s)",
+                source.name,
+                source.origin,
+                report.reason,
+                report.silencer,
+            )
+    return Plugins(registry, tuple(reports))
+
+
+def entry_point_sources() -> list[PluginSource]:
+    """The plugins of the installed distributions, in order of distribution and name."""
+    sources = {}
+    for entry_point in entry_points(group=PROJECT):
+        distribution = entry_point.dist
+        origin = (
+            Origin(distribution.name, distribution.version)
+            if distribution is not None
+            else Origin("unknown", "0")
+        )
+        sources[(origin.distribution, entry_point.name)] = PluginSource(
+            entry_point.name, origin, entry_point.load
+        )
+    return [sources[key] for key in sorted(sources)]
+
+
+def _builtin_source() -> PluginSource:
+    return PluginSource(
+        "builtin", Origin(DISTRIBUTION, __version__), lambda: import_module("omniflow.builtins")
+    )
+
+
+def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginReport:
+    started = time.perf_counter()
+    try:
+        components = _components_of(source)
+        registry.add(components)
+    # A stranger's import may raise anything, SystemExit included; nothing of it may get out.
+    except (Exception, SystemExit) as error:
+        if strict:
+            raise PluginError(f"plugin {source.name} of {source.origin} fails: {error}") from error
+        reason = (
+            str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        )
+        return PluginReport(
+            source.name,
+            source.origin,
+            "failed",
+            seconds=time.perf_counter() - started,
+            reason=" ".join(reason.split()),
+        )
+    return PluginReport(
+        source.name,
+        source.origin,
+        "loaded",
+        components=len(components),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _components_of(source: PluginSource) -> list[Component]:
+    plugin = source.load()
+    wanted = getattr(plugin, "OMNIFLOW_API_VERSION", API_VERSION)
+    if wanted != API_VERSION:
+        raise PluginError(f"written for plugin API {wanted}, this is {API_VERSION}")
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(Hooks)
+    manager.register(plugin, name=source.name)
+    manager.check_pending()
+    if not manager.hook.omniflow_register.get_hookimpls():
+        raise PluginError("it has no omniflow_register hook", expected="one marked with @hookimpl")
+    staged: list[Component] = []
+
+    def register(*, kind: str, name: str, target: str | type, summary: str) -> None:
+        staged.append(Component(kind, name, target, summary, source.origin))
+
+    manager.hook.omniflow_register(register=register)
+    return staged
+
+
+def _disabled_by(source: PluginSource, environ: Mapping[str, str]) -> str:
+    """The setting that switches a plugin off, or nothing."""
+    disable = _listed(environ.get("OMNIFLOW_DISABLE_PLUGINS", ""))
+    enable = environ.get("OMNIFLOW_ENABLE_PLUGINS")
+    spellings = {source.name.lower(), source.origin.distribution.lower()}
+    if "all" in disable or spellings & disable:
+        return "OMNIFLOW_DISABLE_PLUGINS"
+    if enable is not None and not spellings & _listed(enable):
+        return "OMNIFLOW_ENABLE_PLUGINS"
+    return ""
+
+
+def _listed(value: str) -> set[str]:
+    return {part.strip().lower() for part in value.split(",") if part.strip()}

@@ -1,0 +1,146 @@
+"""Recipe: the complete, typed description of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from omniflow.errors import ConfigError
+
+FORMAT = "omniflow.recipe/1"
+
+#: Sections that name one component, and those that name any number.
+SINGLE_SECTIONS = ("backbone", "head", "refiner", "objective")
+LIST_SECTIONS = ("encoder", "dataset")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component by name, with every option settled.
+
+    Args:
+        name: The registered name, or `distribution:name`.
+        options: Option -> value, defaults included.
+        where: Option (or `name`) -> the flag or `file:line` where it was said, for messages.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As written in a recipe: the name beside the options."""
+        return {"name": self.name, **self.options}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How the loop runs; steps are optimizer steps throughout.
+
+    Args:
+        batch_size: Samples a forward pass.
+        epochs: Passes over the training split; `max_steps` may end the run earlier.
+        max_steps: Number of steps after which the run ends; null for no limit.
+        lr: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        warmup_steps: Steps over which the learning rate rises from zero; then it falls along a
+            cosine to zero. At most a tenth of the run.
+        grad_accum: Batches whose gradients are added up before a step.
+        grad_clip: Largest norm of the gradient; longer ones are scaled down before the step.
+        log_interval: Steps between two lines of the log.
+        eval_interval: Steps between two evaluations on the validation split.
+        eval_batches: Batches of the validation split that are looked at.
+        save_interval: Steps between two checkpoints.
+        keep: Step checkpoints kept, the newest; best and latest stay whatever this says.
+        precision: Number format of the forward pass; auto is bf16 on a GPU that has it, else fp32.
+        device: auto, cpu, cuda, cuda:1, mps; auto takes a GPU when there is one.
+        seed: Start of every random number of the run.
+    """
+
+    batch_size: int = 16
+    epochs: int = 3
+    max_steps: int | None = None
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 500
+    grad_accum: int = 1
+    grad_clip: float = 1.0
+    log_interval: int = 100
+    eval_interval: int = 1000
+    eval_batches: int = 50
+    save_interval: int = 5000
+    keep: int = 3
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        whole_from_one = (
+            "batch_size", "epochs", "grad_accum", "log_interval", "eval_interval",
+            "eval_batches", "save_interval", "keep",
+        )  # fmt: skip
+        for name in whole_from_one:
+            if getattr(self, name) < 1:
+                raise ConfigError(name, getattr(self, name), expected="a whole number >= 1")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ConfigError("max_steps", self.max_steps, expected="a whole number >= 1, or null")
+        if not 0 < self.lr < 1:
+            raise ConfigError("lr", self.lr, expected="a number in (0, 1)")
+        if not 0 < self.grad_clip < float("inf"):
+            raise ConfigError("grad_clip", self.grad_clip, expected="a number above 0")
+        for name in ("weight_decay", "warmup_steps"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(name, getattr(self, name), expected="a number >= 0")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError("seed", self.seed, expected="a whole number in [0, 2**63)")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run: components with all their options, and the training loop's."""
+
+    backbone: Choice
+    head: Choice
+    refiner: Choice
+    objective: Choice
+    encoder: tuple[Choice, ...]
+    dataset: tuple[Choice, ...]
+    training: TrainingOptions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, in the order of the file."""
+        return {
+            "format": FORMAT,
+            **{name: getattr(self, name).to_dict() for name in SINGLE_SECTIONS},
+            **{
+                name: [choice.to_dict() for choice in getattr(self, name)] for name in LIST_SECTIONS
+            },
+            "training": asdict(self.training),
+        }
+
+    def to_yaml(self) -> str:
+        """The text of a recipe file; read back, it gives this recipe."""
+        return yaml.safe_dump(
+            _plain(self.to_dict()), sort_keys=False, allow_unicode=True, default_flow_style=False
+        )
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the library, by name."""
+    folder = Path(__file__).parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and mappings of any class as the lists and dicts that YAML knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value

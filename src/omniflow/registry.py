@@ -1,0 +1,191 @@
+"""The lists of components: what there is, by kind and name, and whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from omniflow.errors import PluginError, UnknownNameError
+
+KINDS = ("backbone", "head", "refiner", "encoder", "dataset", "objective", "metric")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The installed distribution that a component came from."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Component:
+    """Anything registered by name.
+
+    Args:
+        kind: One of `KINDS`.
+        name: What people type; unique within its kind and distribution.
+        target: The class, or where to import it from (`package.module:Class`).
+        summary: One line for the lists.
+        origin: The distribution that registered it.
+    """
+
+    kind: str
+    name: str
+    target: str | type
+    summary: str
+    origin: Origin
+
+    @property
+    def qualified_name(self) -> str:
+        """The spelling that stays unambiguous when two distributions share the name."""
+        return f"{self.origin.distribution}:{self.name}"
+
+    def load(self) -> type:
+        """Import the class.
+
+        Raises:
+            PluginError: If the import fails or the target is not a class.
+        """
+        if not isinstance(self.target, str):
+            return self.target
+        module_name, _, attribute = self.target.partition(":")
+        try:
+            loaded = getattr(import_module(module_name), attribute)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(
+                f"{self.kind} {self.name!r} of {self.origin} cannot be imported ({error})",
+                expected=f"a class at {self.target}",
+            ) from error
+        if not isinstance(loaded, type):
+            raise PluginError(
+                f"{self.kind} {self.name!r} of {self.origin} is not a class",
+                expected=f"a class at {self.target}",
+            )
+        return loaded
+
+
+@dataclass
+class Registry:
+    """Components by kind and name.
+
+    A plain object: make a fresh one wherever one is needed. Distributions may share a name; then
+    the bare name is refused and `distribution:name` picks one.
+    """
+
+    #: Why some plugins are not in here, one line each; quoted when a name is not found.
+    not_loaded: list[str] = field(default_factory=list)
+    _components: dict[str, list[Component]] = field(
+        default_factory=lambda: {kind: [] for kind in KINDS}
+    )
+
+    def add(self, components: Iterable[Component]) -> None:
+        """Add all of the components, or none of them.
+
+        Raises:
+            PluginError: If a kind or target is malformed, or one distribution uses a name twice.
+        """
+        staged = list(components)
+        taken = {(c.kind, c.qualified_name) for c in self.components()}
+        for component in staged:
+            _check_shape(component)
+            key = (component.kind, component.qualified_name)
+            if key in taken:
+                raise PluginError(
+                    f"{component.origin} registers {component.kind} {component.name!r} twice"
+                )
+            taken.add(key)
+        for component in staged:
+            self._components[component.kind].append(component)
+
+    def components(self, kind: str | None = None) -> list[Component]:
+        """The components of one kind, or of all, in order of kind and name."""
+        kinds = KINDS if kind is None else (self.check_kind(kind),)
+        return [
+            component
+            for each in kinds
+            for component in sorted(
+                self._components[each], key=lambda c: (c.name, c.origin.distribution)
+            )
+        ]
+
+    def names(self, kind: str) -> list[str]:
+        """The names that `get` accepts for this kind, qualified where they must be."""
+        components = self.components(kind)
+        bare = [component.name for component in components]
+        return [
+            component.name if bare.count(component.name) == 1 else component.qualified_name
+            for component in components
+        ]
+
+    def get(self, kind: str, name: str, *, where: str | None = None) -> Component:
+        """Find a component by `name` or `distribution:name`.
+
+        Args:
+            kind: One of `KINDS`.
+            name: As the person typed it.
+            where: The flag or `file:line` where it was said, for the error.
+
+        Raises:
+            UnknownNameError: If nothing is called so.
+            PluginError: If several distributions claim the bare name.
+        """
+        matches = [
+            component
+            for component in self.components(kind)
+            if name in (component.name, component.qualified_name)
+        ]
+        if not matches:
+            raise UnknownNameError(
+                kind,
+                name,
+                self.names(kind),
+                where=where,
+                notes=[f"not loaded: {line}" for line in self.not_loaded],
+            )
+        if len(matches) > 1:
+            owners = " and ".join(str(component.origin) for component in matches)
+            raise PluginError(
+                f"{kind} {name!r} is claimed by {owners}",
+                where=where,
+                expected="one of " + " or ".join(c.qualified_name for c in matches),
+                notes=["or switch one plugin off with OMNIFLOW_DISABLE_PLUGINS=DISTRIBUTION"],
+            )
+        return matches[0]
+
+    def conflicts(self) -> list[tuple[Component, ...]]:
+        """Components that share a kind and a name, grouped."""
+        groups: dict[tuple[str, str], list[Component]] = {}
+        for component in self.components():
+            groups.setdefault((component.kind, component.name), []).append(component)
+        return [tuple(group) for group in groups.values() if len(group) > 1]
+
+    @staticmethod
+    def check_kind(kind: str) -> str:
+        """The kind itself, or an error that lists the kinds there are."""
+        if kind not in KINDS:
+            raise UnknownNameError("kind", kind, KINDS)
+        return kind
+
+
+def _check_shape(component: Component) -> None:
+    if component.kind not in KINDS:
+        raise PluginError(
+            f"{component.origin} registers {component.name!r} as a {component.kind!r}",
+            expected=f"one of {', '.join(KINDS)}",
+        )
+    if not component.name or ":" in component.name or component.name != component.name.strip():
+        raise PluginError(
+            f"{component.origin} registers a {component.kind} under {component.name!r}",
+            expected="a name without a colon or outer spaces",
+        )
+    if isinstance(component.target, str) and component.target.count(":") != 1:
+        raise PluginError(
+            f"{component.kind} {component.name!r} of {component.origin} has target "
+            f"{component.target!r}",
+            expected="package.module:Class",
+        )

@@ -1,0 +1,119 @@
+"""Drafts to a recipe: every name found, every option checked, every default filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from omniflow.draft import Draft, Said, Tree, origin_of, plain
+from omniflow.errors import ConfigError, Mistakes, UsageError
+from omniflow.options import check_options, load_component, options_of, signature_options
+from omniflow.recipe import LIST_SECTIONS, SINGLE_SECTIONS, Choice, Recipe, TrainingOptions
+
+if TYPE_CHECKING:
+    from omniflow.interfaces import Backbone
+    from omniflow.registry import Registry
+
+#: What a run is made of when nobody says otherwise.
+DEFAULT_NAMES = {
+    "backbone": "tiny",
+    "head": "mlp",
+    "refiner": "none",
+    "objective": "text-decoder",
+}
+
+T = TypeVar("T")
+
+
+def resolve(draft: Draft, registry: Registry) -> Recipe:
+    """Settle everything that the draft leaves open.
+
+    Raises:
+        UsageError: If anything does not fit; all mistakes are reported together.
+    """
+    mistakes: list[UsageError] = []
+    chosen: dict[str, Any] = {}
+    defaults = _collect(mistakes, lambda: _backbone_defaults(draft, registry)) or {}
+    for kind in SINGLE_SECTIONS:
+        tree = draft.sections.get(kind, {})
+        chosen[kind] = _choose(registry, kind, tree, defaults, mistakes)
+    for kind in LIST_SECTIONS:
+        entries = draft.sections.get(kind, _default_entries(kind))
+        chosen[kind] = tuple(_choose(registry, kind, tree, defaults, mistakes) for tree in entries)
+    training = _training(draft.sections.get("training", {}), defaults, mistakes)
+    if mistakes:
+        raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+    return Recipe(**chosen, training=cast(TrainingOptions, training))
+
+
+def _default_entries(kind: str) -> list[Tree]:
+    return [{"name": Said("scenes")}] if kind == "dataset" else []
+
+
+def _backbone_defaults(draft: Draft, registry: Registry) -> Mapping[str, Any]:
+    named = draft.name_of("backbone")
+    name = named.value if named else DEFAULT_NAMES["backbone"]
+    loaded = load_component(registry, "backbone", name, where=named.where if named else None)
+    return cast("type[Backbone]", loaded).recipe_defaults
+
+
+def _choose(
+    registry: Registry,
+    kind: str,
+    tree: Tree,
+    defaults: Mapping[str, Any],
+    mistakes: list[UsageError],
+) -> Choice | None:
+    said = {key: value for key, value in tree.items() if key != "name"}
+    named = tree.get("name")
+    name = named.value if named is not None else DEFAULT_NAMES[kind]
+    where = {key: origin for key, value in tree.items() if (origin := origin_of(value))}
+    component = _collect(mistakes, lambda: registry.get(kind, name, where=where.get("name")))
+    if component is None:
+        return None
+    options = _collect(mistakes, lambda: options_of(component))
+    checked = _collect(mistakes, lambda: load_component(registry, kind, name))
+    if options is None or checked is None:
+        return None
+    suited = defaults.get(kind, {}).get(component.name, {})
+    values = _overlaid(plain(said), suited)
+    resolved, found = check_options(options, values, owner=f"{kind} {name}", where=where.get)
+    mistakes.extend(found)
+    return Choice(name, resolved, where)
+
+
+def _training(
+    tree: Tree, defaults: Mapping[str, Any], mistakes: list[UsageError]
+) -> TrainingOptions | None:
+    where = {key: origin for key, value in tree.items() if (origin := origin_of(value))}
+    values = _overlaid(plain(tree), defaults.get("training", {}))
+    resolved, found = check_options(
+        signature_options(TrainingOptions), values, owner="training", where=where.get
+    )
+    mistakes.extend(found)
+    if found:
+        return None
+    try:
+        return TrainingOptions(**resolved)
+    except ConfigError as error:
+        mistakes.append(error.located("training", where.get(error.name)))
+        return None
+
+
+def _overlaid(over: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    """Options over defaults; where both are mappings, key by key."""
+    merged = dict(below)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def _collect(mistakes: list[UsageError], action: Callable[[], T]) -> T | None:
+    """The action's result, or None with its mistake noted."""
+    try:
+        return action()
+    except UsageError as error:
+        if str(error) not in map(str, mistakes):
+            mistakes.append(error)
+        return None
