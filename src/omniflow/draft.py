@@ -255,7 +255,7 @@ def _tree_of(node: yaml.Node, loader: yaml.SafeLoader, file: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         tree: Tree = {}
         for key_node, value_node in node.value:
-            key = str(loader.construct_object(key_node, deep=True))  # type: ignore[no-untyped-call]
+            key = str(loader.construct_object(key_node, deep=True))
             if key in tree:
                 raise UsageError(
                     f"{key!r} is given twice", where=f"{file}:{key_node.start_mark.line + 1}"
@@ -267,4 +267,4 @@ def _tree_of(node: yaml.Node, loader: yaml.SafeLoader, file: str) -> Any:
     )
     if holds_mappings:
         return [_tree_of(item, loader, file) for item in node.value]
-    return Said(loader.construct_object(node, deep=True), where)  # type: ignore[no-untyped-call]
+    return Said(loader.construct_object(node, deep=True), where)

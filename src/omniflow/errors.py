@@ -117,7 +117,7 @@ class UnknownNameError(UsageError):
     """A name that nobody registered, or an option that a component does not have.
 
     Args:
-        what: What was looked for, as a noun with its article left out ("head", "option of head vq").
+        what: What was looked for, as a noun without its article ("head", "option of head vq").
         name: The name that was given.
         known: The names there are.
         where: The flag or `file:line` where it was said.
@@ -142,7 +142,7 @@ class UnknownNameError(UsageError):
         )
 
 
-class Mistakes(UsageError):
+class MistakesError(UsageError):
     """Several mistakes found in one go; `errors` holds each of them."""
 
     def __init__(self, errors: Sequence[UsageError]) -> None:

@@ -237,3 +237,8 @@ def _disabled_by(source: PluginSource, environ: Mapping[str, str]) -> str:
 
 def _listed(value: str) -> set[str]:
     return {part.strip().lower() for part in value.split(",") if part.strip()}
+
+
+def list_components(kind: str | None = None) -> list[Component]:
+    """The components of one kind, or all of them: `[c.name for c in list_components("head")]`."""
+    return installed_plugins().registry.components(kind)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from omniflow.draft import Draft, Said, Tree, origin_of, plain
-from omniflow.errors import ConfigError, Mistakes, UsageError
+from omniflow.errors import ConfigError, MistakesError, UsageError
 from omniflow.options import check_options, load_component, options_of, signature_options
 from omniflow.recipe import LIST_SECTIONS, SINGLE_SECTIONS, Choice, Recipe, TrainingOptions
 
@@ -42,7 +42,7 @@ def resolve(draft: Draft, registry: Registry) -> Recipe:
         chosen[kind] = tuple(_choose(registry, kind, tree, defaults, mistakes) for tree in entries)
     training = _training(draft.sections.get("training", {}), defaults, mistakes)
     if mistakes:
-        raise mistakes[0] if len(mistakes) == 1 else Mistakes(mistakes)
+        raise mistakes[0] if len(mistakes) == 1 else MistakesError(mistakes)
     return Recipe(**chosen, training=cast(TrainingOptions, training))
 
 

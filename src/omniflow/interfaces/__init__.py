@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from omniflow.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from omniflow.interfaces.backbone import Backbone, TextFeatures
-    from omniflow.interfaces.dataset import Dataset, Sample
+    from omniflow.interfaces.backbone import Backbone, TextFeatures, TokenBatch
+    from omniflow.interfaces.dataset import Audio, Dataset, Sample
     from omniflow.interfaces.encoder import Encoder
     from omniflow.interfaces.head import Head, HeadOutput
-    from omniflow.interfaces.metric import Metric, Prediction, Score
+    from omniflow.interfaces.metric import Metric, Prediction, Score, TokenScores
     from omniflow.interfaces.objective import Batch, Losses, Objective
     from omniflow.interfaces.refiner import Refiner
 
 __all__ = [
+    "Audio",
     "Backbone",
     "Batch",
     "Dataset",
@@ -31,11 +32,14 @@ __all__ = [
     "Sample",
     "Score",
     "TextFeatures",
+    "TokenBatch",
+    "TokenScores",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "Audio": "omniflow.interfaces.dataset",
         "Backbone": "omniflow.interfaces.backbone",
         "Batch": "omniflow.interfaces.objective",
         "Dataset": "omniflow.interfaces.dataset",
@@ -50,5 +54,7 @@ __getattr__ = lazy_exports(
         "Sample": "omniflow.interfaces.dataset",
         "Score": "omniflow.interfaces.metric",
         "TextFeatures": "omniflow.interfaces.backbone",
+        "TokenBatch": "omniflow.interfaces.backbone",
+        "TokenScores": "omniflow.interfaces.metric",
     },
 )

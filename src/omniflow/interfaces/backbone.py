@@ -31,7 +31,8 @@ class TokenBatch:
     Args:
         prompt_ids: Ids for the T5 encoder [batch, prompt_tokens].
         is_empty: Whether the prompt is the empty string [batch], bool.
-        input_ids: Ids for the text decoder [batch, tokens]: BOS, the text, EOS, padding on the right.
+        input_ids: Ids for the text decoder [batch, tokens]: BOS, the text, EOS, padding on the
+            right.
         labels: `input_ids` with padding replaced by -100 [batch, tokens].
         cut: How many of the texts were longer than `max_length` and have been cut.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -15,16 +15,21 @@ if TYPE_CHECKING:
 class Encoder(nn.Module, ABC):
     """Base of every encoder.
 
-    An encoder embeds the modalities that it lists, one vector a sample; the model adapts the width to
-    the backbone's pooled slot when they differ. Nothing in it is trained.
+    An encoder embeds the modalities that it lists, one vector a sample; the model adapts the width
+    to the backbone's pooled slot when they differ. Nothing in it is trained. Construction reads
+    configuration only; `load_weights` fills the tensors in.
     """
 
-    modalities: ClassVar[tuple[str, ...]]
+    modalities: tuple[str, ...]
 
     @property
     @abstractmethod
     def width(self) -> int:
         """Size of one embedding."""
+
+    @abstractmethod
+    def load_weights(self) -> None:
+        """Read the weights that the constructor only looked up."""
 
     @abstractmethod
     def encode(self, samples: Sequence[Sample], modality: str) -> Tensor:

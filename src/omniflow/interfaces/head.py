@@ -34,8 +34,8 @@ class HeadOutput:
 class Head(nn.Module, ABC):
     """Base of every head.
 
-    The constructor takes `feature_dim` and `latent_dim` (filled in from the backbone) and the head's
-    own options, all keyword-only.
+    The constructor takes `feature_dim` and `latent_dim` (filled in from the backbone) and the
+    head's own options, all keyword-only.
     """
 
     @abstractmethod

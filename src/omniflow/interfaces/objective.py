@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from omniflow.interfaces.dataset import Sample
     from omniflow.model import OmniFlowModel
 
-#: What `collate` makes of samples: tensors by name, plus the samples themselves for encoders.
-Batch = Mapping[str, object]
+#: What `collate` makes of samples; each objective knows its own.
+Batch = object
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,12 @@ class Objective(ABC):
 
     @abstractmethod
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
-        """Additive sums over one validation batch (scalars), so that batches of any size add up."""
+        """Sums over one validation batch (scalars), so that batches of any size add up."""
 
     @abstractmethod
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Figures of the whole validation split from the sums of its batches."""
+
+    def texts_cut(self, batch: Batch) -> int:
+        """How many texts of the batch were longer than the limit and have been cut."""
+        return 0

@@ -1,0 +1,288 @@
+"""From names to a model: `build` assembles one, `load` brings a saved one back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from omniflow.checkpoints import read_json, read_tensors
+from omniflow.draft import Draft
+from omniflow.errors import CheckpointError, ConfigError, PluginError
+from omniflow.options import check_options, load_component, options_of
+from omniflow.plugins import installed_plugins
+from omniflow.recipe import Choice, Recipe
+from omniflow.resolve import resolve
+
+if TYPE_CHECKING:
+    from omniflow.interfaces import Backbone, Encoder, Head, Refiner
+    from omniflow.model import OmniFlowModel
+    from omniflow.registry import Component, Registry
+
+log = logging.getLogger(__name__)
+
+#: A component by name, or its name beside its options: `{"name": "vq", "codebook_size": 512}`.
+Named = str | Mapping[str, Any]
+
+
+def build(
+    recipe: Recipe | str | Path | Mapping[str, Any] | None = None,
+    *,
+    backbone: Named | None = None,
+    head: Named | None = None,
+    refiner: Named | None = None,
+    encoder: Named | Iterable[Named] | None = None,
+    options: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+) -> OmniFlowModel:
+    """Assemble a model: a frozen backbone with a trainable head and refiner.
+
+    >>> model = build(head="vq", refiner="mlp", options={"head.codebook_size": 64})
+    >>> model.head.codebook_size
+    64
+
+    Args:
+        recipe: A resolved recipe, the name of a shipped one, a YAML file, or plain data in the
+            shape of one; the other arguments are laid over it.
+        backbone: Backbone to use instead of the recipe's (`tiny`), by name.
+        head: Head, by name.
+        refiner: Refiner, by name.
+        encoder: One encoder or several.
+        options: Options as `--set` takes them: `{"head.codebook_size": 4096}`.
+        registry: Where names are looked up; the installed plugins by default.
+
+    Returns:
+        The model in evaluation mode on the CPU; head and refiner are freshly initialised from the
+        recipe's seed.
+
+    Raises:
+        UsageError: If anything does not fit; found before any weight is read.
+    """
+    registry = registry or installed_plugins().registry
+    named = {"backbone": backbone, "head": head, "refiner": refiner, "encoder": encoder}
+    given = {kind: _listed(value) for kind, value in named.items() if value is not None}
+    if isinstance(recipe, Recipe) and not given and not options:
+        return assemble(recipe, registry)
+    draft = Draft.from_mapping(given).over(_draft_of(recipe))
+    for key, value in (options or {}).items():
+        draft = draft.with_setting(key, value, where="options")
+    return assemble(resolve(draft, registry), registry)
+
+
+def assemble(recipe: Recipe, registry: Registry) -> OmniFlowModel:
+    """Construct every part of a resolved recipe, then read the weights."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        model = construct(recipe.backbone, recipe.head, recipe.refiner, recipe.encoder, registry)
+        read_weights(model)
+        model.head.initialise_from(model.backbone, model.features)
+    return model.eval()
+
+
+def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel:
+    """Bring back a model that `save_pretrained` or a training run wrote.
+
+    Args:
+        path: A folder with `config.json` and `model.safetensors`, or a run (its `best`, else its
+            `latest` checkpoint is taken).
+        registry: Where names are looked up; the installed plugins by default.
+
+    Returns:
+        The model in evaluation mode on the CPU, giving bit for bit what it gave when saved.
+
+    Raises:
+        CheckpointError: If a file is missing, damaged or foreign, or the backbone has changed.
+        PluginError: If a component's plugin is not installed; says which package to install.
+    """
+    registry = registry or installed_plugins().registry
+    folder = checkpoint_folder(Path(path))
+    config = _read_config(folder / "config.json")
+    origins = {(entry["kind"], entry["name"]): entry for entry in config["components"]}
+    choices = {
+        kind: _recorded_choice(kind, config[kind], origins, registry)
+        for kind in ("backbone", "head", "refiner")
+    }
+    encoders = tuple(
+        _recorded_choice("encoder", entry, origins, registry) for entry in config["encoder"]
+    )
+    state = read_tensors(folder / "model.safetensors")
+    model = construct(choices["backbone"], choices["head"], choices["refiner"], encoders, registry)
+    model.load_trained_state(state, where=str(folder / "model.safetensors"))
+    _check_backbone(model, config["backbone_identity"], folder)
+    read_weights(model)
+    return model.eval()
+
+
+def construct(
+    backbone: Choice,
+    head: Choice,
+    refiner: Choice,
+    encoders: Iterable[Choice],
+    registry: Registry,
+) -> OmniFlowModel:
+    """The parts put together, before any frozen weight is read.
+
+    Raises:
+        ConfigError: If a constructor refuses a value; told with the option's full name.
+    """
+    from omniflow.model import ModelParts, OmniFlowModel
+
+    encoders = tuple(encoders)
+    built_backbone = cast("Backbone", construct_component(registry, "backbone", backbone))
+    options = dict(head.options)
+    features = options.pop("features")
+    head_dim = options.pop("latent_dim") or built_backbone.latent_dim
+    if head_dim < 1:
+        raise ConfigError(
+            "head.latent_dim",
+            head_dim,
+            expected="a whole number >= 1",
+            where=head.where.get("latent_dim"),
+        )
+    built_head = construct_component(
+        registry,
+        "head",
+        Choice(head.name, options, head.where),
+        feature_dim=built_backbone.feature_dims[features],
+        latent_dim=head_dim,
+    )
+    built_refiner = construct_component(registry, "refiner", refiner, latent_dim=head_dim)
+    built_encoders = [
+        cast("Encoder", construct_component(registry, "encoder", choice)) for choice in encoders
+    ]
+    kinds = [
+        ("backbone", backbone),
+        ("head", head),
+        ("refiner", refiner),
+        *(("encoder", choice) for choice in encoders),
+    ]
+    components = tuple(registry.get(kind, choice.name) for kind, choice in kinds)
+    return OmniFlowModel(
+        backbone=built_backbone,
+        head=cast("Head", built_head),
+        refiner=cast("Refiner", built_refiner),
+        encoders=built_encoders,
+        features=features,
+        head_dim=head_dim,
+        parts=ModelParts(backbone, head, refiner, encoders, components),
+    )
+
+
+def read_weights(model: OmniFlowModel) -> None:
+    """Fill in the frozen weights of the backbone and the encoders."""
+    model.backbone.load_weights()
+    for encoder in model.encoders:
+        cast("Encoder", encoder).load_weights()
+    model.backbone.requires_grad_(False)
+    model.encoders.requires_grad_(False)
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """The folder that holds the model: the path itself, or a run's best or latest checkpoint.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    if not path.is_dir():
+        raise CheckpointError("there is no such folder", where=str(path))
+    for candidate in (path, path / "best", path / "final", path / "latest"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise CheckpointError(
+        "no model in this folder",
+        where=str(path),
+        expected="config.json and model.safetensors, or a run with best, final or latest",
+    )
+
+
+def construct_component(registry: Registry, kind: str, choice: Choice, **supplied: Any) -> Any:
+    """One component from its choice; what the constructor refuses is told with its full name."""
+    loaded = load_component(registry, kind, choice.name, where=choice.where.get("name"))
+    try:
+        return loaded(**supplied, **choice.options)
+    except ConfigError as error:
+        raise error.located(kind, choice.where.get(error.name)) from error
+
+
+def _draft_of(recipe: Recipe | str | Path | Mapping[str, Any] | None) -> Draft:
+    if recipe is None:
+        return Draft.empty()
+    if isinstance(recipe, Recipe):
+        return Draft.from_mapping(recipe.to_dict())
+    if isinstance(recipe, Mapping):
+        return Draft.from_mapping(recipe)
+    return Draft.from_file(str(recipe))
+
+
+def _listed(value: Named | Iterable[Named]) -> Any:
+    if isinstance(value, str | Mapping):
+        return value
+    return [{"name": item} if isinstance(item, str) else item for item in value]
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    from omniflow.model import FORMAT
+
+    config = read_json(path)
+    given = config.get("format") if isinstance(config, dict) else None
+    if given != FORMAT:
+        raise CheckpointError(
+            f"its format is {given!r}, this is not a model of ours",
+            where=str(path),
+            expected=FORMAT,
+        )
+    wanted = {"backbone", "head", "refiner", "encoder", "components", "backbone_identity"}
+    missing = sorted(wanted - config.keys())
+    if missing:
+        raise CheckpointError(f"it lacks {', '.join(missing)}", where=str(path))
+    return cast("dict[str, Any]", config)
+
+
+def _recorded_choice(
+    kind: str,
+    entry: Mapping[str, Any],
+    origins: Mapping[tuple[str, str], Mapping[str, str]],
+    registry: Registry,
+) -> Choice:
+    """The choice that a saved model names, from the very distribution it came from."""
+    options = dict(entry)
+    name = options.pop("name").rpartition(":")[2]
+    recorded = origins[(kind, name)]
+    component = _from_distribution(registry, kind, name, recorded)
+    if component.origin.version != recorded["version"]:
+        log.warning(
+            "%s %s was saved with %s %s, installed is %s",
+            kind, name, recorded["distribution"], recorded["version"], component.origin.version,
+        )  # fmt: skip
+    resolved, mistakes = check_options(options_of(component), options, owner=f"{kind} {name}")
+    if mistakes:
+        raise mistakes[0]
+    return Choice(component.qualified_name, resolved)
+
+
+def _from_distribution(
+    registry: Registry, kind: str, name: str, recorded: Mapping[str, str]
+) -> Component:
+    distribution, version = recorded["distribution"], recorded["version"]
+    for component in registry.components(kind):
+        if component.name == name and component.origin.distribution == distribution:
+            return component
+    raise PluginError(
+        f"{kind} {name!r} comes from {distribution} {version}, which is not loaded",
+        expected=f"that package: pip install {distribution}=={version}",
+        notes=[f"not loaded: {line}" for line in registry.not_loaded],
+    )
+
+
+def _check_backbone(model: OmniFlowModel, recorded: Mapping[str, str], folder: Path) -> None:
+    found = model.backbone.identity()
+    if found["hash"] != recorded.get("hash"):
+        raise CheckpointError(
+            f"it was trained on backbone {recorded.get('id')}, content hash "
+            f"{str(recorded.get('hash'))[:12]}; here {found['id']} has {found['hash'][:12]}",
+            where=str(folder),
+            expected="the backbone that it was trained on",
+        )

@@ -1,0 +1,1 @@
+"""Datasets: ordered collections of samples, one component a file."""

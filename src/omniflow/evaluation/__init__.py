@@ -1,0 +1,1 @@
+"""Prediction files, and the figures that metrics make of them."""

@@ -1,0 +1,301 @@
+"""The assembled model: a frozen backbone, its encoders, and the head and refiner that train."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from omniflow.checkpoints import content_hash, write_tensors
+from omniflow.errors import CheckpointError, UsageError
+from omniflow.files import write_json, write_text, writing_folder
+from omniflow.interfaces import Backbone, Encoder, Head, Refiner, Sample
+from omniflow.recipe import Choice
+from omniflow.registry import Component
+from omniflow.version import __version__
+
+FORMAT = "omniflow.model/1"
+
+#: Which modality's embedding fills the pooled slot when several are given: the first of these.
+POOLED_ORDER = ("text", "image", "audio")
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """The components that a model is made of, and where each came from."""
+
+    backbone: Choice
+    head: Choice
+    refiner: Choice
+    encoder: tuple[Choice, ...]
+    components: tuple[Component, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for config.json."""
+        return {
+            "backbone": self.backbone.to_dict(),
+            "head": self.head.to_dict(),
+            "refiner": self.refiner.to_dict(),
+            "encoder": [choice.to_dict() for choice in self.encoder],
+            "components": [
+                {
+                    "kind": component.kind,
+                    "name": component.name,
+                    "distribution": component.origin.distribution,
+                    "version": component.origin.version,
+                }
+                for component in self.components
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class TextPrediction:
+    """What head and refiner make of a noisy text.
+
+    Args:
+        latents: Predicted clean text latents [batch, tokens, latent_dim].
+        losses: The head's auxiliary losses by name.
+        codes: The head's code indices, if it has a codebook.
+    """
+
+    latents: Tensor
+    losses: Mapping[str, Tensor]
+    codes: Tensor | None
+
+
+class OmniFlowModel(nn.Module):
+    """Backbone, encoders, head and refiner as one module; made by `omniflow.build`.
+
+    Args:
+        backbone: The frozen generative model.
+        head: Text features to latents.
+        refiner: Latents to latents.
+        encoders: Frozen encoders that fill the backbone's pooled slot.
+        features: Which text features the head reads, `hidden` or `x0`.
+        head_dim: Width that head and refiner work in; a trainable projection follows when it is
+            not the backbone's latent width.
+        parts: The components by name, remembered in `save_pretrained`.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        head: Head,
+        refiner: Refiner,
+        encoders: Sequence[Encoder],
+        features: str,
+        head_dim: int,
+        parts: ModelParts,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False)
+        self.encoders = nn.ModuleList(encoders).requires_grad_(False)
+        self.head = head
+        self.refiner = refiner
+        self.projection: nn.Module = (
+            nn.Identity()
+            if head_dim == backbone.latent_dim
+            else nn.Linear(head_dim, backbone.latent_dim)
+        )
+        self.adapters = nn.ModuleList(
+            nn.Identity()
+            if encoder.width == backbone.pooled_dim
+            else _silent_adapter(encoder, backbone)
+            for encoder in encoders
+        )
+        self.features = features
+        self.parts = parts
+        self._encoder_of = _encoder_positions(encoders)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return next(self.backbone.parameters()).device
+
+    def trained_modules(self) -> dict[str, nn.Module]:
+        """The parts that training changes, by the prefix that they have in `model.safetensors`."""
+        return {
+            "head": self.head,
+            "refiner": self.refiner,
+            "projection": self.projection,
+            "adapters": self.adapters,
+        }
+
+    def trainable_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that an optimizer gets."""
+        for module in self.trained_modules().values():
+            for parameter in module.parameters():
+                if parameter.requires_grad:
+                    yield parameter
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the trained parts, by name."""
+        return {
+            f"{prefix}.{name}": tensor
+            for prefix, module in self.trained_modules().items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def load_trained_state(self, state: Mapping[str, Tensor], *, where: str) -> None:
+        """Put trained tensors back.
+
+        Raises:
+            CheckpointError: If names or shapes are not those of this model.
+        """
+        expected = self.trained_state()
+        missing = sorted(expected.keys() - state.keys())
+        unexpected = sorted(state.keys() - expected.keys())
+        misshapen = [
+            f"{name} is {list(state[name].shape)}, expected {list(expected[name].shape)}"
+            for name in expected.keys() & state.keys()
+            if state[name].shape != expected[name].shape
+        ]
+        if missing or unexpected or misshapen:
+            raise CheckpointError(
+                "the tensors are not those of this model",
+                where=where,
+                notes=[
+                    *(f"missing: {name}" for name in missing[:5]),
+                    *(f"unexpected: {name}" for name in unexpected[:5]),
+                    *sorted(misshapen)[:5],
+                ],
+            )
+        with torch.no_grad():
+            for name, tensor in expected.items():
+                tensor.copy_(state[name])
+
+    def forward(
+        self, text_latents: Tensor, timesteps: Tensor, pooled: Tensor | None = None
+    ) -> TextPrediction:
+        """Predict the clean text latents: transformer, head, refiner.
+
+        Args:
+            text_latents: Noisy text latents [batch, tokens, latent_dim].
+            timesteps: Noise level of the text times 1000, [batch].
+            pooled: Pooled condition [batch, pooled_dim]; zeros when None.
+        """
+        # The frozen transformer needs a graph only when an adapter in front of it is trained.
+        needs_graph = torch.is_grad_enabled() and pooled is not None and pooled.requires_grad
+        with torch.set_grad_enabled(needs_graph):
+            features = self.backbone.text_features(text_latents, timesteps, pooled)
+        output = self.head.predict(getattr(features, self.features), timesteps)
+        latents = self.projection(self.refiner(output.latents))
+        return TextPrediction(latents, output.losses, output.codes)
+
+    def pooled(self, samples: Sequence[Sample], given: Sequence[str]) -> Tensor | None:
+        """The pooled condition [batch, pooled_dim] from the given modalities.
+
+        The slot holds one modality: text if given, else image, else audio, as far as an encoder
+        was chosen for it. None when no encoder covers what is given.
+        """
+        for modality in POOLED_ORDER:
+            position = self._encoder_of.get(modality)
+            if modality in given and position is not None:
+                encoder, adapter = self.encoders[position], self.adapters[position]
+                with torch.no_grad():
+                    embedding = encoder.encode(samples, modality)  # type: ignore[operator]
+                adapted: Tensor = adapter(embedding)
+                return adapted
+        return None
+
+    def train(self, mode: bool = True) -> OmniFlowModel:
+        """Switch the trained parts; the frozen ones stay in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        self.encoders.eval()
+        return self
+
+    def summary(self) -> dict[str, Any]:
+        """Parameter counts by part, what is trained, and what had to be adapted."""
+        counts = {
+            name: sum(parameter.numel() for parameter in module.parameters())
+            for name, module in {"backbone": self.backbone, **self.trained_modules()}.items()
+        }
+        notes = []
+        if not isinstance(self.projection, nn.Identity):
+            notes.append(
+                f"a trainable projection takes latents to width {self.backbone.latent_dim}"
+            )
+        for choice, encoder, adapter in zip(
+            self.parts.encoder, self.encoders, self.adapters, strict=True
+        ):
+            if not isinstance(adapter, nn.Identity):
+                notes.append(
+                    f"encoder {choice.name} ({encoder.width} wide) gets a trainable adapter "
+                    f"to {self.backbone.pooled_dim}"
+                )
+        return {
+            "parameters": counts,
+            "trainable": sum(parameter.numel() for parameter in self.trainable_parameters()),
+            "notes": notes,
+        }
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `model.safetensors` (trained parts only), `config.json` and a model card.
+
+        The frozen backbone is a reference: id, revision and content hash. The folder is replaced
+        as a whole, or left as it was.
+        """
+        with writing_folder(Path(folder)) as temporary:
+            self.write_files(temporary)
+
+    def write_files(self, folder: Path) -> None:
+        """Write the files of `save_pretrained` into a folder that somebody else makes atomic."""
+        write_tensors(folder / "model.safetensors", self.trained_state())
+        config = {
+            "format": FORMAT,
+            "omniflow_version": __version__,
+            **self.parts.to_dict(),
+            "backbone_identity": self.backbone.identity(),
+            "weights_hash": content_hash(folder / "model.safetensors"),
+        }
+        write_json(folder / "config.json", config)
+        write_text(folder / "README.md", self._card())
+
+    def _card(self) -> str:
+        parts = self.parts
+        lines = [
+            "---",
+            "library_name: omniflow",
+            "tags: [omniflow, any-to-any]",
+            "---",
+            "# OmniFlow text decoder",
+            "",
+            f"Head `{parts.head.name}` and refiner `{parts.refiner.name}` on the frozen backbone "
+            f"`{parts.backbone.name}`; {self.summary()['trainable']:,} trained parameters.",
+            "",
+            "```python",
+            "import omniflow",
+            "",
+            'model = omniflow.load("PATH")',
+            "```",
+            "",
+        ]
+        return "\n".join(lines)
+
+
+def _silent_adapter(encoder: Encoder, backbone: Backbone) -> nn.Linear:
+    """A linear map that starts at zero, so that training begins from the unconditioned model."""
+    adapter = nn.Linear(encoder.width, backbone.pooled_dim)
+    nn.init.zeros_(adapter.weight)
+    nn.init.zeros_(adapter.bias)
+    return adapter
+
+
+def _encoder_positions(encoders: Sequence[Encoder]) -> dict[str, int]:
+    positions: dict[str, int] = {}
+    for position, encoder in enumerate(encoders):
+        for modality in encoder.modalities:
+            if modality in positions:
+                raise UsageError(
+                    f"two encoders embed {modality}",
+                    expected="one encoder a modality (clip takes modality=text or modality=image)",
+                )
+            positions[modality] = position
+    return positions

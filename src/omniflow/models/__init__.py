@@ -1,0 +1,1 @@
+"""The networks: joint transformer, text autoencoder, image and audio front ends."""

@@ -1,0 +1,226 @@
+"""Vector quantiser: continuous vectors to the nearest entries of a learned codebook."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+
+from omniflow.errors import ConfigError
+
+#: How gradients pass the quantiser.
+GRADIENTS = ("rotation", "straight-through")
+
+#: A code counts as dead in the statistics below this share of an even usage.
+DEAD_SHARE = 0.01
+
+_TINY = 1e-12
+
+
+class Quantised(NamedTuple):
+    """What a quantiser makes of vectors [..., dim].
+
+    Args:
+        latents: The chosen codes [..., dim], float32; gradients reach the vectors through them.
+        codes: Their indices [...].
+        loss: Commitment loss, a scalar, already weighted.
+    """
+
+    latents: Tensor
+    codes: Tensor
+    loss: Tensor
+
+
+class VectorQuantiser(nn.Module):
+    """Codebook that follows its data by moving averages, with dead codes brought back.
+
+    The codebook is no parameter: each code moves to the running mean of the vectors that chose it
+    (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1), which takes the place of the
+    codebook loss and makes it independent of the optimiser. All state is in float32 buffers, kept
+    in float32 when the module is cast. A training step neither waits for the device nor has shapes
+    that depend on data. Under `torch.distributed` every rank has to take every training step:
+    the ranks add up their counts and share one codebook.
+
+    Args:
+        dim: Width of the vectors.
+        codebook_size: Number of codes, at least 2.
+        commitment_weight: Weight of the squared distance between vectors and codes in the loss.
+        decay: Share of the moving averages that each step keeps, in [0, 1).
+        revive_after: A code that nobody chose while `revive_after * codebook_size` vectors went by
+            is replaced with one of the batch's vectors; 0 switches that off. The codebook starts
+            out dead, so that it is first filled with vectors and not with noise.
+        gradient: "rotation" passes gradients through the rotation and rescaling that take the
+            vector to its code (Fifty et al. 2024, arXiv 2410.06424), "straight-through" unchanged.
+
+    Raises:
+        ConfigError: If an option is outside its range.
+    """
+
+    codebook: Tensor
+    usage: Tensor
+    idle: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        codebook_size: int,
+        *,
+        commitment_weight: float = 0.25,
+        decay: float = 0.99,
+        revive_after: float = 4.0,
+        gradient: str = "rotation",
+    ) -> None:
+        super().__init__()
+        if codebook_size < 2:
+            raise ConfigError("codebook_size", codebook_size, expected="a whole number >= 2")
+        if not commitment_weight >= 0.0:
+            raise ConfigError("commitment_weight", commitment_weight, expected="a number >= 0")
+        if not 0.0 <= decay < 1.0:
+            raise ConfigError("decay", decay, expected="a number in [0, 1)")
+        if not revive_after >= 0.0:
+            raise ConfigError("revive_after", revive_after, expected="a number >= 0")
+        if gradient not in GRADIENTS:
+            raise ConfigError("gradient", gradient, expected=" or ".join(GRADIENTS))
+        self.commitment_weight = commitment_weight
+        self.decay = decay
+        self.revive_after = revive_after
+        self.gradient = gradient
+        self.register_buffer("codebook", torch.randn(codebook_size, dim))
+        # Moving average of how often a step chooses each code.
+        self.register_buffer("usage", torch.zeros(codebook_size))
+        # Vectors since each code was last chosen or replaced, divided by the codebook size.
+        self.register_buffer("idle", torch.full((codebook_size,), torch.inf))
+
+    def forward(self, vectors: Tensor) -> Quantised:
+        """Quantise vectors [..., dim]; in training mode the codebook learns from them."""
+        with _full_precision(vectors.device.type):
+            vectors = vectors.float()
+            flat = vectors.detach().flatten(end_dim=-2)
+            codes = self.nearest(flat)
+            chosen = F.embedding(codes, self.codebook).view_as(vectors)
+            if self.training:
+                self._learn(flat, codes)
+            loss = self.commitment_weight * F.mse_loss(vectors, chosen)
+            if not self.training:
+                latents = chosen
+            elif self.gradient == "rotation":
+                latents = rotate_to(vectors, chosen)
+            else:
+                # Forward takes the code, backward pretends quantising was the identity.
+                latents = vectors + (chosen - vectors).detach()
+        return Quantised(latents, codes.view(vectors.shape[:-1]), loss)
+
+    def nearest(self, flat: Tensor) -> Tensor:
+        """Index of the code nearest to each vector [vectors, dim], by squared distance."""
+        # |x|^2 is the same for every code, so it is left out.
+        squared_norms = self.codebook.square().sum(dim=-1)
+        return torch.addmm(squared_norms, flat, self.codebook.T, alpha=-2.0).argmin(dim=-1)
+
+    def statistics(self) -> dict[str, float]:
+        """Recent use of the codebook; moves data to the host.
+
+        `code_perplexity` runs from 1 (one code takes all) to `codebook_size` (all alike), and
+        `dead_codes` counts the codes below one percent of an even share. Both are over a running
+        average of about `1 / (1 - decay)` training steps.
+        """
+        dead = self.usage < DEAD_SHARE * self.usage.mean()
+        unused = self.usage == 0.0
+        return {
+            "code_perplexity": _perplexity(self.usage),
+            "dead_codes": float((dead | unused).sum().item()),
+        }
+
+    @torch.no_grad()
+    def _learn(self, flat: Tensor, codes: Tensor) -> None:
+        # A product with one-hot rows and not `index_add_` or `bincount`: those add in any order
+        # on a GPU (no exact resume), and `bincount` waits for the device.
+        one_hot = (codes[:, None] == torch.arange(len(self.usage), device=codes.device)).float()
+        counts, sums = one_hot.sum(dim=0), one_hot.T @ flat
+        if _is_distributed():
+            distributed.all_reduce(counts)
+            distributed.all_reduce(sums)
+        self.usage.lerp_(counts, 1.0 - self.decay)
+        # The mean with the old mean weighted by its usage; exactly no move for unused codes.
+        shift = (sums - counts[:, None] * self.codebook) / self.usage.clamp(min=_TINY)[:, None]
+        self.codebook.add_(shift, alpha=1.0 - self.decay)
+        self.idle.add_(counts.sum() / len(counts)).masked_fill_(counts > 0, 0.0)
+        if self.revive_after > 0:
+            self._revive(flat, codes)
+        if _is_distributed():
+            for state in (self.codebook, self.usage, self.idle):
+                distributed.broadcast(state, src=0)
+
+    def _revive(self, flat: Tensor, codes: Tensor) -> None:
+        dead = self.idle > self.revive_after
+        # The n-th dead code takes the n-th candidate; those beyond the last wait for a later step.
+        candidates = self._candidates(flat, codes)
+        turn = dead.cumsum(dim=0) - 1
+        revived = dead & (turn < len(candidates))
+        replacements = candidates[turn.clamp(0, len(candidates) - 1)]
+        self.codebook.copy_(torch.where(revived[:, None], replacements, self.codebook))
+        self.usage.masked_fill_(revived, 0.0)
+        self.idle.masked_fill_(revived, 0.0)
+
+    def _candidates(self, flat: Tensor, codes: Tensor) -> Tensor:
+        return flat[torch.rand(len(flat), device=flat.device).argsort()]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # A cast to bfloat16 would round averages to three digits, so it moves them at most.
+        def keep_precision(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(keep_precision, recurse)
+
+
+def rotate_to(vectors: Tensor, targets: Tensor) -> Tensor:
+    """Turn and scale vectors [..., dim] onto targets; backward, turn and scale gradients back.
+
+    Rotation and scale count as constants in the backward pass (Fifty et al. 2024,
+    arXiv 2410.06424, section 4.2).
+    """
+    with torch.no_grad():
+        source, target = F.normalize(vectors, dim=-1), F.normalize(targets, dim=-1)
+        middle = F.normalize(source + target, dim=-1)
+        scale = targets.norm(dim=-1, keepdim=True) / vectors.norm(dim=-1, keepdim=True).clamp(
+            min=_TINY
+        )
+    reflected = 2.0 * (vectors * middle).sum(dim=-1, keepdim=True) * middle
+    turned = 2.0 * (vectors * source).sum(dim=-1, keepdim=True) * target
+    return (vectors - reflected + turned) * scale
+
+
+def code_perplexity(codes: Tensor, codebook_size: int) -> float:
+    """Effective number of codes in use: exp of the entropy of their frequencies.
+
+    1.0 when a single code is used (collapse), `codebook_size` when all are used
+    equally. Moves one number to the host: call it when logging, not each step.
+
+    Args:
+        codes: Indices in [0, codebook_size), any shape, at least one element.
+        codebook_size: Number of entries in the codebook.
+
+    Example:
+        >>> round(code_perplexity(torch.tensor([0, 0, 3, 3]), codebook_size=8), 3)
+        2.0
+    """
+    return _perplexity(torch.bincount(codes.flatten(), minlength=codebook_size).float())
+
+
+def _perplexity(counts: Tensor) -> float:
+    probabilities = counts / counts.sum().clamp(min=_TINY)
+    return torch.special.entr(probabilities).sum().exp().item()
+
+
+def _full_precision(device_type: str) -> contextlib.AbstractContextManager[object]:
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
+
+
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

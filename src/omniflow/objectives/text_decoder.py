@@ -1,0 +1,243 @@
+"""Text-decoder objective: head and refiner learn to predict clean text latents.
+
+The loss terms are those of the research scripts with their faults corrected: the cross entropy is
+shifted by one token and ignores padding, the refiner sits before the decoder and is trained by it,
+and perplexity is taken over tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniflow.errors import ConfigError, DataError
+from omniflow.interfaces import Batch, Losses, Objective, Sample
+from omniflow.tasks import Task
+
+if TYPE_CHECKING:
+    from omniflow.interfaces.backbone import TokenBatch
+    from omniflow.model import OmniFlowModel, TextPrediction
+
+IGNORED = -100
+
+#: Weights of the loss terms unless the recipe says otherwise; a term not named here weighs 1.
+DEFAULT_WEIGHTS = {"ce": 1.0, "mse": 0.1, "contrastive": 0.0, "vq": 1.0}
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Samples ready for the device.
+
+    Args:
+        samples: The samples themselves, for encoders.
+        tokens: Their texts as ids.
+    """
+
+    samples: Sequence[Sample]
+    tokens: TokenBatch
+
+
+class TextDecoderObjective(Objective):
+    """Predict clean text latents, compared with the true ones and, decoded, with the words.
+
+    Args:
+        tasks: What is given and made, one drawn per batch; all of them must make text.
+        levels: Distribution of the noise level of a given text in (0, 1): uniform, or the sigmoid
+            of a standard normal.
+        eval_level: Noise level of the text in evaluations; 0 is the clean text.
+        max_length: Longest text in tokens, end included; longer ones are cut and counted.
+        weights: Weight of each loss by its name: ce, mse, contrastive, and whatever the head
+            returns (vq).
+        contrastive_temperature: Temperature of the contrastive term.
+
+    Raises:
+        ConfigError: If a task does not make text, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: list[str] | None = None,
+        levels: Literal["uniform", "logit-normal"] = "uniform",
+        eval_level: float = 0.0,
+        max_length: int = 256,
+        weights: dict[str, float] | None = None,
+        contrastive_temperature: float = 0.07,
+    ) -> None:
+        self.tasks = [_text_task(name) for name in tasks or ["t2t"]]
+        if not 0.0 <= eval_level <= 1.0:
+            raise ConfigError("eval_level", eval_level, expected="a number in [0, 1]")
+        if max_length < 2:
+            raise ConfigError("max_length", max_length, expected="a whole number >= 2")
+        if not contrastive_temperature > 0:
+            raise ConfigError(
+                "contrastive_temperature", contrastive_temperature, expected="a number above 0"
+            )
+        self.weights = {**DEFAULT_WEIGHTS, **(weights or {})}
+        negative = next((name for name, weight in self.weights.items() if not weight >= 0), None)
+        if negative is not None:
+            raise ConfigError(
+                f"weights.{negative}", self.weights[negative], expected="a number >= 0"
+            )
+        self.levels = levels
+        self.eval_level = eval_level
+        self.max_length = max_length
+        self.contrastive_temperature = contrastive_temperature
+
+    def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
+        """Tokenise the texts of the samples.
+
+        Raises:
+            DataError: If a sample has no text.
+        """
+        texts = [sample.text for sample in samples]
+        if any(text is None for text in texts):
+            bare = next(sample.id for sample in samples if sample.text is None)
+            raise DataError("the record has no text", where=bare, expected="text for text-decoder")
+        tokens = model.backbone.tokenise(cast("list[str]", texts), max_length=self.max_length)
+        return TextBatch(samples, tokens)
+
+    def texts_cut(self, batch: Batch) -> int:
+        """How many texts of the batch have been cut at `max_length`."""
+        return cast(TextBatch, batch).tokens.cut
+
+    def losses(self, model: OmniFlowModel, batch: Batch) -> Losses:
+        """Cross entropy, latent error, contrastive term and the head's own losses.
+
+        Noise and levels are drawn from torch's global generator.
+        """
+        batch = cast(TextBatch, batch)
+        clean = self._clean_latents(model, batch)
+        levels = self._draw_levels(clean)
+        prediction = self._predict(model, batch, clean, levels)
+        terms = {
+            "ce": _cross_entropy(model, prediction.latents, batch.tokens),
+            "mse": F.mse_loss(prediction.latents.float(), clean.float()),
+        }
+        if self.weights["contrastive"] > 0:
+            terms["contrastive"] = contrastive_loss(
+                prediction.latents, clean, self.contrastive_temperature
+            )
+        terms.update(prediction.losses)
+        total = torch.stack(
+            [self.weights.get(name, 1.0) * term.float() for name, term in terms.items()]
+        ).sum()
+        return Losses(total, terms)
+
+    def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
+        """Sums over one batch: tokens, their negative log-likelihood, hits, squared error."""
+        batch = cast(TextBatch, batch)
+        clean = self._clean_latents(model, batch)
+        levels = torch.full((len(clean),), self.eval_level, device=clean.device)
+        prediction = self._predict(model, batch, clean, levels)
+        scores = score_tokens(model, prediction.latents, batch.tokens)
+        error = F.mse_loss(prediction.latents.float(), clean.float(), reduction="sum")
+        return {
+            "tokens": scores.count.sum(),
+            "nll": scores.nll.sum(),
+            "correct": scores.correct.sum(),
+            "squared_error": error,
+            "elements": torch.tensor(clean.numel(), device=clean.device),
+        }
+
+    def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Perplexity and accuracy over tokens, mean squared error over latent values."""
+        nll = sums["nll"] / sums["tokens"]
+        return {
+            "ppl": float(torch.exp(torch.tensor(nll, dtype=torch.float64))),
+            "accuracy": sums["correct"] / sums["tokens"],
+            "mse": sums["squared_error"] / sums["elements"],
+        }
+
+    def _clean_latents(self, model: OmniFlowModel, batch: TextBatch) -> Tensor:
+        device = model.device
+        with torch.no_grad():
+            return model.backbone.encode_text(
+                batch.tokens.prompt_ids.to(device), batch.tokens.is_empty.to(device)
+            )
+
+    def _draw_levels(self, clean: Tensor) -> Tensor:
+        """One noise level a sample, in (0, 1)."""
+        if self.levels == "logit-normal":
+            return torch.sigmoid(torch.randn(len(clean), device=clean.device))
+        return torch.rand(len(clean), device=clean.device).clamp_(1e-4, 1 - 1e-4)
+
+    def _predict(
+        self, model: OmniFlowModel, batch: TextBatch, clean: Tensor, levels: Tensor
+    ) -> TextPrediction:
+        sigma = levels[:, None, None].to(clean.dtype)
+        noisy = sigma * torch.randn_like(clean) + (1 - sigma) * clean
+        pooled = model.pooled(batch.samples, ("text",))
+        prediction: TextPrediction = model(noisy, levels * 1000, pooled)
+        return prediction
+
+
+@dataclass(frozen=True)
+class TokenSums:
+    """Teacher-forced scores of each text [batch]: target tokens, their nll in nats, and hits."""
+
+    count: Tensor
+    nll: Tensor
+    correct: Tensor
+
+
+def score_tokens(model: OmniFlowModel, latents: Tensor, tokens: TokenBatch) -> TokenSums:
+    """Rate each text under the decoder: every token but BOS is a target, padding never is.
+
+    Args:
+        model: The model whose backbone decodes.
+        latents: Text latents [batch, tokens, latent_dim].
+        tokens: The texts as ids.
+    """
+    logits, labels = _next_tokens(model, latents, tokens)
+    is_target = labels != IGNORED
+    nll = F.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
+    ).view_as(labels)
+    hits = (logits.argmax(-1) == labels) & is_target
+    return TokenSums(is_target.sum(1), nll.sum(1), hits.sum(1))
+
+
+def _cross_entropy(model: OmniFlowModel, latents: Tensor, tokens: TokenBatch) -> Tensor:
+    """Mean negative log-likelihood of the target tokens."""
+    logits, labels = _next_tokens(model, latents, tokens)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+
+
+def _next_tokens(
+    model: OmniFlowModel, latents: Tensor, tokens: TokenBatch
+) -> tuple[Tensor, Tensor]:
+    """Logits [batch, tokens - 1, vocabulary] and the tokens that they should predict."""
+    logits = model.backbone.decode_logits(latents, tokens.input_ids.to(latents.device))
+    return logits[:, :-1], tokens.labels[:, 1:].to(latents.device)
+
+
+def contrastive_loss(predicted: Tensor, true: Tensor, temperature: float) -> Tensor:
+    """Tell each text's latents from the other texts' of the batch (InfoNCE, predicted to true).
+
+    Token means are L2-normalised; similarities over `temperature` are scored by cross entropy with
+    the text's own latents as the target.
+
+    Args:
+        predicted: Predicted latents [batch, tokens, latent_dim].
+        true: True latents of the same shape.
+        temperature: Divides the cosine similarities.
+    """
+    predicted_mean = F.normalize(predicted.float().mean(1), dim=-1)
+    true_mean = F.normalize(true.float().mean(1), dim=-1)
+    similarity = predicted_mean @ true_mean.T / temperature
+    return F.cross_entropy(similarity, torch.arange(len(similarity), device=similarity.device))
+
+
+def _text_task(name: str) -> Task:
+    task = Task.parse(name)
+    if task.made != ("text",):
+        raise ConfigError("tasks", name, expected="tasks that make text, such as t2t")
+    if task.given != ("text",):
+        raise ConfigError("tasks", name, expected="t2t: this release trains the text stream only")
+    return task

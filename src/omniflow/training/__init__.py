@@ -1,0 +1,1 @@
+"""Training: the one loop, what it writes, and how it comes back."""

@@ -1,0 +1,36 @@
+"""Where a run computes, and in which number format."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from omniflow.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` stands for.
+
+    Raises:
+        ConfigError: If it is no device, or this machine does not have it.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    available = ["auto", "cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name not in available:
+        raise ConfigError("training.device", name, expected=f"one of {', '.join(available)}")
+    return torch.device(name)
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context of a forward pass in `fp32`, `bf16`, or what `auto` makes of the device."""
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    is_bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_bf16)

@@ -1,0 +1,78 @@
+"""Which samples each batch holds: a function of seed and position, so that a run can resume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+
+from omniflow.errors import DataError
+from omniflow.interfaces import Dataset, Sample
+
+
+class JoinedDataset(Dataset):
+    """Several datasets one after the other; ids keep apart by the dataset's position.
+
+    Args:
+        parts: The datasets, at least one, none of them empty.
+    """
+
+    def __init__(self, parts: Sequence[Dataset]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def __getitem__(self, index: int) -> Sample:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+    def notices(self) -> list[str]:
+        """The notices of every part."""
+        return [notice for part in self.parts for notice in part.notices()]
+
+
+class BatchOrder:
+    """Shuffled batches without end: epoch after epoch, each in an order of its own.
+
+    Args:
+        dataset: Where the samples come from.
+        batch_size: Samples a batch; the last of an epoch may be smaller.
+        seed: Decides the order of every epoch.
+
+    Raises:
+        DataError: If the dataset is empty.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
+        if len(dataset) == 0:
+            raise DataError("the training split is empty", expected="at least one sample")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.batches_per_epoch = -(-len(dataset) // batch_size)
+        self._order = lru_cache(maxsize=2)(lambda epoch: _permutation(len(dataset), seed, epoch))
+
+    def batch(self, position: int) -> list[Sample]:
+        """The samples of batch 0, 1, 2, ... of the run."""
+        epoch, within = divmod(position, self.batches_per_epoch)
+        start = within * self.batch_size
+        indices = self._order(epoch)[start : start + self.batch_size]
+        return [self.dataset[index] for index in indices]
+
+
+def _permutation(length: int, seed: int, epoch: int) -> list[int]:
+    generator = torch.Generator().manual_seed(mixed_seed(seed, epoch))
+    order: list[int] = torch.randperm(length, generator=generator).tolist()
+    return order
+
+
+def mixed_seed(seed: int, position: int) -> int:
+    """A seed for one step or epoch: neighbours are unrelated (splitmix64's finaliser)."""
+    value = (seed + 0x9E3779B97F4A7C15 * (position + 1)) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return (value ^ (value >> 31)) >> 1

@@ -1,0 +1,62 @@
+"""What a run tells whoever watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omniflow.recipe import Recipe
+    from omniflow.training.schedule import Plan
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Args:
+        folder: The run's folder.
+        steps: Optimizer steps taken in all.
+        best: Figures of the best evaluation, `step` among them.
+        first: Figures of the evaluation before the first step.
+        last: Figures of the last evaluation.
+        seconds: Time spent in this process, evaluations and checkpoints included.
+        trainable: Number of trained parameters.
+        texts_cut: Texts of the training split that were longer than the limit, as met so far.
+    """
+
+    folder: Path
+    steps: int
+    best: Mapping[str, float]
+    first: Mapping[str, float]
+    last: Mapping[str, float]
+    seconds: float
+    trainable: int
+    texts_cut: int
+
+
+class Reporter:
+    """Callbacks of a run; this one says nothing. Each may be overridden."""
+
+    def assembled(self, recipe: Recipe, summary: Mapping[str, Any]) -> None:
+        """The model stands; `summary` holds parameter counts and notes."""
+
+    def started(self, plan: Plan, step: int, notices: Sequence[str]) -> None:
+        """The first step is about to be taken, `step` of them having been taken before."""
+
+    def stepped(self, step: int) -> None:
+        """A step is done; called at every step, so it must be cheap."""
+
+    def logged(self, figures: Mapping[str, Any]) -> None:
+        """The training figures of one log interval."""
+
+    def evaluated(self, figures: Mapping[str, Any], *, is_best: bool) -> None:
+        """The figures of one evaluation."""
+
+    def saved(self, folder: Path) -> None:
+        """A checkpoint is written."""
+
+    def finished(self, result: RunResult) -> None:
+        """The run is over."""

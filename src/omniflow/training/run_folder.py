@@ -1,0 +1,144 @@
+"""The folder of a run: recipe, metrics, checkpoints, and which of them is best and latest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omniflow.checkpoints import read_json, read_tensors, write_tensors
+from omniflow.errors import CheckpointError, UsageError
+from omniflow.files import write_json, write_text, writing_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from omniflow.model import OmniFlowModel
+    from omniflow.recipe import Recipe
+
+STATE_FOLDER = "training_state"
+
+
+class RunFolder:
+    """`recipe.yaml`, `metrics.jsonl`, `checkpoints/step-N/`, `best/`, `latest/`, `final/`.
+
+    Args:
+        path: The folder; made by `prepare`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def latest(self) -> Path:
+        """A link to the newest step checkpoint."""
+        return self.path / "latest"
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether there is a complete checkpoint to go on from."""
+        return (self.latest / STATE_FOLDER / "state.json").is_file()
+
+    def prepare(self, *, resuming: bool) -> None:
+        """Make the folder and prove that it can be written.
+
+        Raises:
+            UsageError: If it is in use already, is a file, or cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"the folder cannot be written ({error.strerror})", where=str(self.path)
+            ) from error
+        if not resuming and any(self.path.iterdir()):
+            raise UsageError(
+                "the folder is not empty",
+                where=str(self.path),
+                expected="an empty folder, or --resume auto to continue the run in it",
+            )
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the resolved recipe."""
+        write_text(self.path / "recipe.yaml", recipe.to_yaml())
+
+    def append_metrics(self, figures: Mapping[str, Any]) -> None:
+        """One more line of `metrics.jsonl`."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(figures) + "\n")
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the lines of steps that a resumed run will take again, and a half-written one."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except json.JSONDecodeError:
+                break
+        write_text(path, "".join(line + "\n" for line in kept))
+
+    def save_checkpoint(
+        self,
+        model: OmniFlowModel,
+        tensors: Mapping[str, Tensor],
+        state: Mapping[str, Any],
+        *,
+        keep: int,
+    ) -> Path:
+        """Write `checkpoints/step-N`, point `latest` at it, and remove the oldest.
+
+        Args:
+            model: Whose trained parts are written.
+            tensors: Optimizer state and the like, by name.
+            state: Plain data: step, best figure so far, ...
+            keep: How many step checkpoints stay.
+        """
+        folder = self.path / "checkpoints" / f"step-{state['step']}"
+        with writing_folder(folder) as temporary:
+            model.write_files(temporary)
+            write_tensors(temporary / STATE_FOLDER / "tensors.safetensors", tensors)
+            write_json(temporary / STATE_FOLDER / "state.json", state)
+        self._point_latest_at(folder)
+        for old in self._step_folders()[:-keep]:
+            shutil.rmtree(old)
+        return folder
+
+    def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+        """Trained state, training tensors and plain state of the latest checkpoint.
+
+        Raises:
+            CheckpointError: If there is none, or a file of it is damaged.
+        """
+        if not self.is_resumable:
+            raise CheckpointError(
+                "there is no checkpoint to resume from",
+                where=str(self.path),
+                expected="a run with latest/training_state",
+            )
+        folder = self.latest.resolve()
+        return (
+            read_tensors(folder / "model.safetensors"),
+            read_tensors(folder / STATE_FOLDER / "tensors.safetensors"),
+            read_json(folder / STATE_FOLDER / "state.json"),
+        )
+
+    def _step_folders(self) -> list[Path]:
+        """Step checkpoints, oldest first."""
+        folders = (self.path / "checkpoints").glob("step-*")
+        return sorted(folders, key=lambda folder: int(folder.name.removeprefix("step-")))
+
+    def _point_latest_at(self, folder: Path) -> None:
+        link = self.path / f".latest.{os.getpid()}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.relative_to(self.path), target_is_directory=True)
+        os.replace(link, self.latest)

@@ -1,0 +1,43 @@
+"""The plan of a run: how many steps there are, and the learning rate at each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from omniflow.recipe import TrainingOptions
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is, in optimizer steps.
+
+    Args:
+        samples: Size of the training split.
+        steps_per_epoch: Steps that see every sample once.
+        total_steps: Steps of the whole run.
+        warmup_steps: Steps over which the learning rate rises.
+        peak_lr: Learning rate after the warm-up.
+    """
+
+    samples: int
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+    peak_lr: float
+
+    @classmethod
+    def of(cls, options: TrainingOptions, samples: int) -> Plan:
+        """The plan for a training split of `samples` samples."""
+        per_epoch = math.ceil(samples / (options.batch_size * options.grad_accum))
+        total = per_epoch * options.epochs
+        if options.max_steps is not None:
+            total = min(total, options.max_steps)
+        return cls(samples, per_epoch, total, min(options.warmup_steps, total // 10), options.lr)
+
+    def lr(self, step: int) -> float:
+        """Learning rate of step 0, 1, ...: linear warm-up, then a cosine that ends near zero."""
+        if step < self.warmup_steps:
+            return self.peak_lr * (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.peak_lr * 0.5 * (1 + math.cos(math.pi * progress))
