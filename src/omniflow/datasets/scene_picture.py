@@ -81,7 +81,8 @@ def arrange(scene: Scene, rng: Random) -> tuple[Point, ...]:
     """The centres of the scene's things, drawn at random among those that make it true.
 
     Things that stand beside or above one another share no column or row of pixels; a nested thing
-    shows its holder all around; a thing behind another one is hidden to about a third.
+    shows its holder all around. Overlapping things share about half of the smaller one: neither
+    lies wholly inside the other, which would be another relation.
     """
     blocks = [_block(thing) for thing in scene.things]
     if scene.pair is None:
@@ -141,29 +142,33 @@ def _overlapping(scene: Scene, blocks: list[_Block], rng: Random) -> _Block:
     front, behind = scene.things[:2]
     best = blocks[0].joined(blocks[1])
     best_miss = math.inf
-    # Stars and crosses have bays, so distance alone doesn't tell how much is hidden: try and see.
+    # Stars and crosses have bays, so the distance doesn't tell how much overlaps: try and see.
     for _ in range(40):
         distance = (front.radius + behind.radius) * (0.35 + 0.45 * rng.random())
         turn = 2 * math.pi * rng.random()
         offset = (distance * math.cos(turn), distance * math.sin(turn))
-        miss = abs(_hidden_share(front, behind, offset) - 0.35)
+        miss = abs(_overlap(front, behind, offset) - 0.45)
         if miss < best_miss:
             best, best_miss = blocks[0].joined(blocks[1].moved(*offset)), miss
-        if miss < 0.15:
+        if miss < 0.18:
             break
     return best
 
 
-def _hidden_share(front: Thing, behind: Thing, offset: Point) -> float:
-    half = CANVAS / 2
-    back = _mask(behind, half, half)
-    covered = _mask(front, half - offset[0], half - offset[1]) & back
-    return float(covered.sum() / back.sum())
+def _overlap(front: Thing, behind: Thing, offset: Point) -> float:
+    """Area that both cover when `behind` is `offset` away, as a share of the smaller thing's."""
+    masks = _mask(front, (0.0, 0.0)), _mask(behind, offset)
+    return float((masks[0] & masks[1]).sum() / min(mask.sum() for mask in masks))
 
 
-def _mask(thing: Thing, x: float, y: float) -> np.ndarray:
-    mask = Image.new("1", (int(CANVAS), int(CANVAS)))
-    corners = [(x + dx, y + dy) for dx, dy in _outline(thing)]
+def _mask(thing: Thing, centre: Point) -> np.ndarray:
+    """Where a thing is, around the origin, in quarters of a unit."""
+    side = 4 * int(CANVAS)
+    mask = Image.new("1", (side, side))
+    corners = [
+        (side / 2 + 4 * (centre[0] + dx), side / 2 + 4 * (centre[1] + dy))
+        for dx, dy in _outline(thing)
+    ]
     ImageDraw.Draw(mask).polygon(corners, fill=1)
     return np.asarray(mask)
 

@@ -90,7 +90,7 @@ class TextDataset(Dataset):
         if not file.bad:
             return
         bad, total = len(file.bad), len(file.bad) + len(file.records)
-        shown = file.bad[:_BAD_SHOWN]
+        shown = [f"line {line}: {why}" for line, why in sorted(file.bad)[:_BAD_SHOWN]]
         if bad > _BAD_SHOWN:
             shown.append(f"and {bad - _BAD_SHOWN} more")
         if bad > bad_share * total:

@@ -26,18 +26,18 @@ class TextFile:
     Args:
         records: Line number, from 1, and text; rows count as lines in a .parquet file. No text is
             blank.
-        bad: What is wrong with each record that had to be left out, told with its line.
+        bad: Line number of each record that had to be left out, and what is wrong with it.
     """
 
     records: list[tuple[int, str]] = field(default_factory=list)
-    bad: list[str] = field(default_factory=list)
+    bad: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, text: object) -> None:
         """Keep a text, skip a blank one, and note down anything that isn't text."""
         if not isinstance(text, str):
-            self.bad.append(f"line {line}: {_type_name(text)} where text was expected")
+            self.bad.append((line, f"{_type_name(text)} where text was expected"))
         elif not _is_whole(text):
-            self.bad.append(f"line {line}: half of a surrogate pair, not a whole character")
+            self.bad.append((line, "half of a surrogate pair, not a whole character"))
         elif text and not text.isspace():
             self.records.append((line, text))
 
@@ -102,13 +102,16 @@ def _read_jsonl(path: Path, column: str | None) -> TextFile:
             continue
         try:
             row = json.loads(line)
+        except json.JSONDecodeError as error:
+            found.bad.append((number, f"not JSON ({error.msg} at column {error.colno})"))
+            continue
         except (ValueError, RecursionError) as error:
-            found.bad.append(f"line {number}: not JSON ({error})")
+            found.bad.append((number, f"JSON that cannot be read ({error})"))
             continue
         if isinstance(row, dict):
             rows.append((number, row))
         else:
-            found.bad.append(f"line {number}: {_type_name(row)} where an object was expected")
+            found.bad.append((number, f"{_type_name(row)} where an object was expected"))
     if not rows:
         return found
     columns = list(dict.fromkeys(name for _, row in rows for name in row))
@@ -118,7 +121,7 @@ def _read_jsonl(path: Path, column: str | None) -> TextFile:
         if column in row:
             found.add(number, row[column])
         else:
-            found.bad.append(f"line {number}: no {column!r}")
+            found.bad.append((number, f"no {column!r}"))
     return found
 
 
@@ -139,7 +142,7 @@ def _read_csv(path: Path, column: str | None) -> TextFile:
                 raise DataError(
                     "a quote opens here and is never closed", where=f"{path}:{number}"
                 ) from error
-            found.bad.append(f"line {number}: not CSV ({error})")
+            found.bad.append((number, f"not CSV ({error})"))
             continue
         if row:
             rows.append((number, row))
@@ -156,7 +159,7 @@ def _read_csv(path: Path, column: str | None) -> TextFile:
         if len(row) == len(columns):
             found.add(number, row[position])
         else:
-            found.bad.append(f"line {number}: {len(row)} fields, the header has {len(columns)}")
+            found.bad.append((number, f"{len(row)} fields, the header has {len(columns)}"))
     return found
 
 

@@ -116,7 +116,7 @@ class JointAttention(nn.Module):
 
     def _key_norms(self) -> tuple[nn.Module, nn.Module, nn.Module]:
         if self.has_norm_per_stream:
-            return self.norm_k, self.norm_k, self.norm_k
+            return self.norm_k, self.norm_added_k, self.norm_aud_k
         return self.norm_k, self.norm_k, self.norm_k
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from omniflow.errors import ConfigError
 
 #: How gradients pass the quantiser.
-GRADIENTS = ("rotation", "straight-through")
+GRADIENTS = ("straight-through", "rotation")
 
 #: A code counts as dead in the statistics below this share of an even usage.
 DEAD_SHARE = 0.01

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from omniflow.errors import ConfigError, DataError
 from omniflow.interfaces import Batch, Losses, Objective, Sample
+from omniflow.models.flow_scheduler import add_noise
+from omniflow.objectives.token_scores import cross_entropy, score_tokens
 from omniflow.tasks import Task
 
 if TYPE_CHECKING:
     from omniflow.interfaces.backbone import TokenBatch
     from omniflow.model import OmniFlowModel, TextPrediction
-
-IGNORED = -100
 
 #: Weights of the loss terms unless the recipe says otherwise; a term not named here weighs 1.
 DEFAULT_WEIGHTS = {"ce": 1.0, "mse": 0.1, "contrastive": 0.0, "vq": 1.0}
@@ -116,7 +116,7 @@ class TextDecoderObjective(Objective):
         levels = self._draw_levels(clean)
         prediction = self._predict(model, batch, clean, levels)
         terms = {
-            "ce": _cross_entropy(model, prediction.latents, batch.tokens),
+            "ce": cross_entropy(model.backbone, prediction.latents, batch.tokens),
             "mse": F.mse_loss(prediction.latents.float(), clean.float()),
         }
         if self.weights["contrastive"] > 0:
@@ -135,7 +135,7 @@ class TextDecoderObjective(Objective):
         clean = self._clean_latents(model, batch)
         levels = torch.full((len(clean),), self.eval_level, device=clean.device)
         prediction = self._predict(model, batch, clean, levels)
-        scores = score_tokens(model, prediction.latents, batch.tokens)
+        scores = score_tokens(model.backbone, prediction.latents, batch.tokens)
         error = F.mse_loss(prediction.latents.float(), clean.float(), reduction="sum")
         return {
             "tokens": scores.count.sum(),
@@ -170,51 +170,10 @@ class TextDecoderObjective(Objective):
     def _predict(
         self, model: OmniFlowModel, batch: TextBatch, clean: Tensor, levels: Tensor
     ) -> TextPrediction:
-        sigma = levels[:, None, None].to(clean.dtype)
-        noisy = sigma * torch.randn_like(clean) + (1 - sigma) * clean
+        noisy = add_noise(clean, torch.randn_like(clean), levels)
         pooled = model.pooled(batch.samples, ("text",))
         prediction: TextPrediction = model(noisy, levels * 1000, pooled)
         return prediction
-
-
-@dataclass(frozen=True)
-class TokenSums:
-    """Teacher-forced scores of each text [batch]: target tokens, their nll in nats, and hits."""
-
-    count: Tensor
-    nll: Tensor
-    correct: Tensor
-
-
-def score_tokens(model: OmniFlowModel, latents: Tensor, tokens: TokenBatch) -> TokenSums:
-    """Rate each text under the decoder: every token but BOS is a target, padding never is.
-
-    Args:
-        model: The model whose backbone decodes.
-        latents: Text latents [batch, tokens, latent_dim].
-        tokens: The texts as ids.
-    """
-    logits, labels = _next_tokens(model, latents, tokens)
-    is_target = labels != IGNORED
-    nll = F.cross_entropy(
-        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
-    ).view_as(labels)
-    hits = (logits.argmax(-1) == labels) & is_target
-    return TokenSums(is_target.sum(1), nll.sum(1), hits.sum(1))
-
-
-def _cross_entropy(model: OmniFlowModel, latents: Tensor, tokens: TokenBatch) -> Tensor:
-    """Mean negative log-likelihood of the target tokens."""
-    logits, labels = _next_tokens(model, latents, tokens)
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-
-
-def _next_tokens(
-    model: OmniFlowModel, latents: Tensor, tokens: TokenBatch
-) -> tuple[Tensor, Tensor]:
-    """Logits [batch, tokens - 1, vocabulary] and the tokens that they should predict."""
-    logits = model.backbone.decode_logits(latents, tokens.input_ids.to(latents.device))
-    return logits[:, :-1], tokens.labels[:, 1:].to(latents.device)
 
 
 def contrastive_loss(predicted: Tensor, true: Tensor, temperature: float) -> Tensor:

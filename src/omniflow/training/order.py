@@ -9,6 +9,7 @@ import torch
 
 from omniflow.errors import DataError
 from omniflow.interfaces import Dataset, Sample
+from omniflow.seeds import mixed_seed
 
 
 class JoinedDataset(Dataset):
@@ -68,11 +69,3 @@ def _permutation(length: int, seed: int, epoch: int) -> list[int]:
     generator = torch.Generator().manual_seed(mixed_seed(seed, epoch))
     order: list[int] = torch.randperm(length, generator=generator).tolist()
     return order
-
-
-def mixed_seed(seed: int, position: int) -> int:
-    """A seed for one step or epoch: neighbours are unrelated (splitmix64's finaliser)."""
-    value = (seed + 0x9E3779B97F4A7C15 * (position + 1)) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return (value ^ (value >> 31)) >> 1

@@ -15,9 +15,10 @@ from omniflow.build import assemble, construct_component
 from omniflow.errors import ConfigError, DataError, TrainingError
 from omniflow.interfaces import Dataset, Objective
 from omniflow.recipe import Recipe
+from omniflow.seeds import mixed_seed
 from omniflow.training.device import autocast, choose_device
 from omniflow.training.interrupts import InterruptedRunError, Interrupts
-from omniflow.training.order import BatchOrder, JoinedDataset, mixed_seed
+from omniflow.training.order import BatchOrder, JoinedDataset
 from omniflow.training.reporter import Reporter, RunResult
 from omniflow.training.run_folder import RunFolder
 from omniflow.training.schedule import Plan

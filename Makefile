@@ -1,0 +1,37 @@
+# `make demo` and `make test` do all the set-up on a machine with Python >= 3.11 and nothing else.
+# Both can be repeated: what is done already is not done again.
+
+PYTHON ?= python3
+VENV := .venv
+OMNIFLOW := $(VENV)/bin/omniflow
+RUN := demo/run
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(RUN)/predictions.json
+	@$(OMNIFLOW) evaluate $(RUN)/predictions.json --output-json $(RUN)/eval_results.json
+
+$(RUN)/predictions.json: $(RUN)/final/model.safetensors
+	$(OMNIFLOW) generate --checkpoint $(RUN) --limit 200 --output $@
+
+$(RUN)/final/model.safetensors: | $(VENV)/.installed
+	$(OMNIFLOW) train --head vq --refiner mlp --output-dir $(RUN) --resume auto
+
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadscope
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf demo
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,1 @@
+"""Generation: from noise, or from something given, to text."""

@@ -1,0 +1,1 @@
+"""Heads: text features of the transformer to predicted clean text latents."""

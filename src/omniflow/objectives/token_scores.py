@@ -1,0 +1,52 @@
+"""How the text decoder rates texts, given their latents: shifted by one, padding ignored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from omniflow.interfaces.backbone import Backbone, TokenBatch
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class TokenSums:
+    """Teacher-forced scores of each text [batch]: target tokens, their nll in nats, and hits."""
+
+    count: Tensor
+    nll: Tensor
+    correct: Tensor
+
+
+def score_tokens(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> TokenSums:
+    """Rate each text under the decoder: every token but BOS is a target, padding never is.
+
+    Args:
+        backbone: Whose text decoder rates them.
+        latents: Text latents [batch, tokens, latent_dim].
+        tokens: The texts as ids.
+    """
+    logits, labels = _next_tokens(backbone, latents, tokens)
+    is_target = labels != IGNORED
+    nll = F.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
+    ).view_as(labels)
+    hits = (logits.argmax(-1) == labels) & is_target
+    return TokenSums(is_target.sum(1), nll.sum(1), hits.sum(1))
+
+
+def cross_entropy(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> Tensor:
+    """Mean negative log-likelihood of the target tokens."""
+    logits, labels = _next_tokens(backbone, latents, tokens)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+
+
+def _next_tokens(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> tuple[Tensor, Tensor]:
+    """Logits [batch, tokens - 1, vocabulary] and the tokens that they should predict."""
+    logits = backbone.decode_logits(latents, tokens.input_ids.to(latents.device))
+    return logits[:, :-1], tokens.labels[:, 1:].to(latents.device)

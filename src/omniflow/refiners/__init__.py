@@ -1,0 +1,1 @@
+"""Refiners: residual corrections of predicted text latents."""
