@@ -1,0 +1,47 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omniflow.recipe import TrainingOptions
+from omniflow.training.schedule import Plan
+
+
+def test_steps_are_counted_in_optimizer_steps():
+    options = TrainingOptions(batch_size=4, grad_accum=2, epochs=3)
+    plan = Plan.of(options, samples=33)
+    assert plan.steps_per_epoch == 5
+    assert plan.total_steps == 15
+
+
+def test_max_steps_ends_a_run_early_but_never_makes_it_longer():
+    assert Plan.of(TrainingOptions(batch_size=1, epochs=1, max_steps=7), 100).total_steps == 7
+    assert Plan.of(TrainingOptions(batch_size=1, epochs=1, max_steps=700), 100).total_steps == 100
+
+
+def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine():
+    plan = Plan(samples=1, steps_per_epoch=110, total_steps=110, warmup_steps=10, peak_lr=0.2)
+    assert plan.lr(0) == pytest.approx(0.02)
+    assert plan.lr(9) == pytest.approx(0.2)
+    assert plan.lr(10) == pytest.approx(0.2)
+    assert plan.lr(60) == pytest.approx(0.1)
+    assert plan.lr(109) == pytest.approx(0.2 * 0.5 * (1 + math.cos(math.pi * 0.99)))
+
+
+def test_warm_up_takes_at_most_a_tenth_of_a_short_run():
+    plan = Plan.of(TrainingOptions(batch_size=1, epochs=1, warmup_steps=500), samples=40)
+    assert plan.warmup_steps == 4
+
+
+@given(
+    samples=st.integers(1, 500),
+    batch_size=st.integers(1, 64),
+    epochs=st.integers(1, 4),
+    warmup=st.integers(0, 300),
+)
+def test_learning_rate_stays_positive_and_below_its_peak(samples, batch_size, epochs, warmup):
+    options = TrainingOptions(batch_size=batch_size, epochs=epochs, warmup_steps=warmup)
+    plan = Plan.of(options, samples)
+    rates = [plan.lr(step) for step in range(plan.total_steps)]
+    assert all(0 < rate <= options.lr * (1 + 1e-12) for rate in rates)
