@@ -1,7 +1,7 @@
 """Which quantiser suits the VQ head? Compares candidates on the same data in one run.
 
     OMP_NUM_THREADS=1 python scripts/bench/quantiser.py
-    OMP_NUM_THREADS=1 python scripts/bench/quantiser.py --only chosen --patience   # our options
+    OMP_NUM_THREADS=1 python scripts/bench/quantiser.py --only chosen --options   # ours
 
 The library candidates need `pip install vector-quantize-pytorch`; without it they are left out.
 What the columns mean and what was decided is in docs/quantiser.md.
@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from omniflow.models.quantiser import Quantised, VectorQuantiser, code_perplexity, rotate_to
+from omniflow.models.quantiser import Quantised, VectorQuantiser, code_perplexity
 
 TOKENS, LATENT_DIM, FEATURE_DIM, HIDDEN_DIM = 16, 64, 128, 256
 FACTORS, VALUES = 6, 8
@@ -69,6 +69,7 @@ class NoQuantiser(nn.Module):
     """The MLP alone: the error that no codebook can beat."""
 
     def forward(self, vectors: Tensor) -> Quantised:
+        """Hand the vectors back as they are."""
         codes = torch.zeros(vectors.shape[:-1], dtype=torch.long, device=vectors.device)
         return Quantised(vectors, codes, vectors.new_zeros(()))
 
@@ -94,6 +95,7 @@ class Cosine(VectorQuantiser):
     """Ours, nearest by angle; codes keep their length."""
 
     def nearest(self, flat: Tensor) -> Tensor:
+        """Index of the code at the smallest angle to each vector."""
         return (flat @ F.normalize(self.codebook, dim=-1).T).argmax(dim=-1)
 
 
@@ -107,13 +109,14 @@ class GradientCodebook(VectorQuantiser):
         self.codebook = nn.Parameter(codebook)
 
     def forward(self, vectors: Tensor) -> Quantised:
+        """Quantise; the loss trains the codebook."""
         flat = vectors.detach().flatten(end_dim=-2)
         with torch.no_grad():
             codes = self.nearest(flat)
         chosen = F.embedding(codes, self.codebook).view_as(vectors)
         loss = F.mse_loss(chosen, vectors.detach())
         loss = loss + self.commitment_weight * F.mse_loss(vectors, chosen.detach())
-        latents = rotate_to(vectors, chosen.detach()) if self.training else chosen
+        latents = vectors + (chosen - vectors).detach() if self.training else chosen
         if self.training:
             with torch.no_grad():
                 counts = (codes[:, None] == torch.arange(len(self.usage))).float().sum(dim=0)
@@ -132,6 +135,7 @@ class LinearCodebook(nn.Module):
         self.map = nn.Linear(dim, dim, bias=False)
 
     def forward(self, vectors: Tensor) -> Quantised:
+        """Quantise; the loss trains the map."""
         codebook = self.map(self.frozen)
         flat = vectors.detach().flatten(end_dim=-2)
         with torch.no_grad():
@@ -140,7 +144,7 @@ class LinearCodebook(nn.Module):
         chosen = F.embedding(codes, codebook).view_as(vectors)
         loss = F.mse_loss(chosen, vectors.detach())
         loss = loss + self.commitment_weight * F.mse_loss(vectors, chosen.detach())
-        latents = rotate_to(vectors, chosen.detach()) if self.training else chosen
+        latents = vectors + (chosen - vectors).detach() if self.training else chosen
         return Quantised(latents, codes.view(vectors.shape[:-1]), loss)
 
 
@@ -152,6 +156,7 @@ class Library(nn.Module):
         self.inner = inner
 
     def forward(self, vectors: Tensor) -> Quantised:
+        """Quantise as the library does."""
         return Quantised(*self.inner(vectors))
 
 
@@ -166,6 +171,7 @@ class Head(nn.Module):
         self.quantiser = quantiser
 
     def forward(self, features: Tensor) -> Quantised:
+        """Features to quantised latents."""
         return self.quantiser(self.layers(features))
 
 
@@ -173,10 +179,10 @@ def candidates() -> dict[str, Make]:
     """Name -> maker by codebook size. The first is the floor, the second what the package ships."""
     ours: dict[str, Make] = {
         "MLP, no quantiser": lambda size: NoQuantiser(),
-        "ours: EMA, rotation, revival (chosen)": lambda size: VectorQuantiser(LATENT_DIM, size),
-        "ours: straight-through": lambda size: VectorQuantiser(
-            LATENT_DIM, size, gradient="straight-through"
+        "ours: EMA, straight-through, revival (chosen)": lambda size: VectorQuantiser(
+            LATENT_DIM, size
         ),
+        "ours: rotation": lambda size: VectorQuantiser(LATENT_DIM, size, gradient="rotation"),
         "ours: no revival": lambda size: VectorQuantiser(LATENT_DIM, size, revive_after=0),
         "ours: revival from the worst": lambda size: WorstFirst(LATENT_DIM, size),
         "ours: revival by error": lambda size: ByError(LATENT_DIM, size),
@@ -207,19 +213,18 @@ def candidates() -> dict[str, Make]:
     }
 
 
-def patience_candidates() -> dict[str, Make]:
+def option_candidates() -> dict[str, Make]:
     """Our own options against each other."""
 
     def ours(**options: float) -> Make:
         return lambda size: VectorQuantiser(LATENT_DIM, size, **options)
 
-    grid = {
+    makes = {
         f"decay {decay}, revive after {patience}": ours(decay=decay, revive_after=patience)
-        for decay in (0.9, 0.97, 0.99)
-        for patience in (1, 2, 4, 8, 16)
+        for decay in (0.9, 0.99)
+        for patience in (1, 4, 8, 16, 64)
     }
-    weights = {f"commitment {w}": ours(commitment_weight=w) for w in (0.05, 0.25, 1.0)}
-    return grid | weights
+    return makes | {f"commitment {w}": ours(commitment_weight=w) for w in (0.05, 1.0)}
 
 
 def train_step(head: nn.Module, optimiser: torch.optim.Optimizer, world: World, batch: int) -> None:
@@ -266,7 +271,7 @@ class HostReads(TorchDispatchMode):
         super().__init__()
         self.count = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
         by_mask = name in {"index", "index_put", "index_put_", "_index_put_impl_"} and any(
             index is not None and index.dtype == torch.bool for index in args[1]
@@ -319,7 +324,7 @@ def exact_resume(make: Make, size: int, batch: int) -> str:
 
 
 def float32_inside(make: Make, size: int) -> str:
-    """Whether a bfloat16 autocast on the CPU leaves the codes and the chosen entries as they are."""
+    """Whether a bfloat16 autocast on the CPU leaves codes and latents as they are."""
     torch.manual_seed(0)
     quantiser = make(size)
     for _ in range(5):
@@ -344,12 +349,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="", help="only candidates whose name contains this")
-    parser.add_argument("--patience", action="store_true", help="also our options")
+    parser.add_argument("--options", action="store_true", help="also our own options")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     chosen = {name: make for name, make in candidates().items() if arguments.only in name}
-    if arguments.patience:
-        chosen |= patience_candidates()
+    if arguments.options:
+        chosen |= option_candidates()
 
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} thread(s); {arguments.steps} steps "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import permutations
 from random import Random
 
 import numpy as np
@@ -10,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniflow.datasets.scene_caption import SHAPE_WORDS, SIZE_WORDS, write_caption
-from omniflow.datasets.scene_grammar import COLOURS, SHAPES, SIZES, Scene, Thing
+from omniflow.datasets.scene_grammar import (
+    COLOURS,
+    RELATIONS,
+    SHAPES,
+    SIDES,
+    SIZES,
+    Scene,
+    Thing,
+)
 from omniflow.datasets.scene_picture import BACKGROUND_VALUES, COLOUR_VALUES, draw_picture
 from omniflow.datasets.scene_sound import DURATIONS_S, LOUDNESS, PITCHES_HZ, RATE_HZ, render_sound
 from omniflow.datasets.scenes import ScenesDataset
@@ -201,6 +210,39 @@ def test_a_relation_is_told_from_either_end():
 )  # fmt: skip
 def test_threes_are_told_in_these_words_among_others(scene, caption):
     assert caption in {write_caption(scene, Random(seed)) for seed in range(8_000)}
+
+
+def test_things_that_change_places_have_no_caption_in_common():
+    # The other spellings of a row and a column, which are never drawn.
+    undrawn = {("left of", "left of"), ("above", "above")}
+    threes = {(pair, third) for pair in RELATIONS[:3] for third in SIDES} - undrawn
+    scenes = [
+        Scene(order, pair=pair) for pair in RELATIONS for order in permutations((red(), blue()))
+    ] + [
+        Scene(order, pair=pair, third=third)
+        for pair, third in sorted(threes)
+        for order in permutations((red(), blue(), pink()))
+    ]
+    seen = {}
+    for scene in scenes:
+        for seed in range(400):
+            assert seen.setdefault(write_caption(scene, Random(seed)), scene) == scene
+
+
+@pytest.mark.parametrize(
+    ("pair", "captions"),
+    [
+        ("left of", ("red circle left of a large blue", "large blue square right of a red")),
+        ("above", ("red circle above a large blue", "large blue square below a red")),
+        ("inside", ("red circle inside a large blue", "large blue square around a red")),
+        ("in front of", ("red circle in front of a large blue", "blue square behind a red")),
+    ],
+)
+def test_each_relation_is_named_from_both_ends(pair, captions):
+    scene = Scene((red(), blue()), pair=pair)
+    written = {write_caption(scene, Random(seed)) for seed in range(600)}
+    for part in captions:
+        assert any(part in caption for caption in written)
 
 
 def test_paraphrases_are_two_other_captions_of_the_scene():

@@ -1,5 +1,7 @@
 """What every built-in head has in common."""
 
+import copy
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -90,14 +92,14 @@ def test_saved_head_continues_bit_for_bit(make, tmp_path):
     optimiser = torch.optim.AdamW(head.parameters(), lr=1e-2)
     trained(head, optimiser, 5)
     save_file(head.state_dict(), tmp_path / "head.safetensors")
-    optimiser_state = {**optimiser.state_dict()}
+    # A copy: `load_state_dict` would share the moments.
+    optimiser_state = copy.deepcopy(optimiser.state_dict())
     resumed = make()
     resumed.load_state_dict(load_file(tmp_path / "head.safetensors"))
     features = torch.randn(2, 5, FEATURE_DIM)
     assert torch.equal(resumed.eval()(features).latents, head.eval()(features).latents)
 
     again = torch.optim.AdamW(resumed.parameters(), lr=1e-2)
-    # `load_state_dict` copies, so that the two optimisers share no moment.
     again.load_state_dict(optimiser_state)
     random_state = torch.get_rng_state()
     for one, steps_with in ((head, optimiser), (resumed, again)):

@@ -74,7 +74,7 @@ def test_it_does_not_collapse_on_clustered_latents(gradient):
         feature_dim=12, latent_dim=6, hidden_dim=64, codebook_size=size, gradient=gradient
     )
     optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)
-    for _ in range(400):
+    for _ in range(200):
         drawn = torch.randint(clusters, (8, 16))
         output = head(features[drawn] + 0.05 * torch.randn(8, 16, 12))
         loss = F.mse_loss(output.latents, latents[drawn]) + output.losses["vq"]

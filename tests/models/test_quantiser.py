@@ -273,6 +273,8 @@ def test_options_out_of_range_are_refused(option, value, expected):
 
 
 def _learn_on_rank(rank, port, folder):
+    # A forked process must not use the thread pool of its parent.
+    torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     torch.manual_seed(0)

@@ -76,7 +76,7 @@ def test_the_mlp_refiner_learns_a_correction():
     latents = torch.randn(8, 5, 6)
     before = F.mse_loss(refiner(latents), latents.sin())
     trained(refiner, torch.optim.AdamW(refiner.parameters(), lr=1e-2), steps=200)
-    assert F.mse_loss(refiner(latents), latents.sin()) < 0.2 * before
+    assert F.mse_loss(refiner(latents), latents.sin()) < 0.4 * before
 
 
 def test_a_saved_refiner_gives_identical_latents(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,11 @@ class ScenesDataset(Dataset):
             audio=render_sound(scene) if self.has_audio else None,
             references=(text,),
         )
+
+    def restrict_to(self, modalities: Collection[str]) -> None:
+        """Draw no pictures or sounds that nobody looks at."""
+        self.has_image = self.has_image and "image" in modalities
+        self.has_audio = self.has_audio and "audio" in modalities
 
     def scene(self, index: int) -> Scene:
         """What sample `index` shows, as data."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -62,6 +62,13 @@ class Dataset(ABC):
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
+
+    def restrict_to(self, modalities: Collection[str]) -> None:
+        """Leave out what nobody will read, so that it need not be drawn or decoded.
+
+        Args:
+            modalities: Those of `text`, `image` and `audio` that samples still have to bring.
+        """
 
     def notices(self) -> list[str]:
         """What a person should know about this source, for example how many lines were cut."""

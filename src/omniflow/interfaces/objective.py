@@ -32,6 +32,9 @@ class Objective(ABC):
     best_by: str = "ppl"
     best_is_lowest: bool = True
 
+    #: What samples must bring; datasets are told to leave out the rest.
+    modalities: frozenset[str]
+
     @abstractmethod
     def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
         """Samples to a batch on the CPU: tokenised, padded, tasks chosen; touches no weight."""

@@ -53,8 +53,8 @@ class VectorQuantiser(nn.Module):
         revive_after: A code that nobody chose while `revive_after * codebook_size` vectors went by
             is replaced with one of the batch's vectors; 0 switches that off. The codebook starts
             out dead, so that it is first filled with vectors and not with noise.
-        gradient: "rotation" passes gradients through the rotation and rescaling that take the
-            vector to its code (Fifty et al. 2024, arXiv 2410.06424), "straight-through" unchanged.
+        gradient: "straight-through" hands gradients back unchanged, "rotation" through the rotation
+            and rescaling that take the vector to its code (Fifty et al. 2024, arXiv 2410.06424).
 
     Raises:
         ConfigError: If an option is outside its range.
@@ -71,8 +71,8 @@ class VectorQuantiser(nn.Module):
         *,
         commitment_weight: float = 0.25,
         decay: float = 0.99,
-        revive_after: float = 4.0,
-        gradient: str = "rotation",
+        revive_after: float = 8.0,
+        gradient: str = "straight-through",
     ) -> None:
         super().__init__()
         if codebook_size < 2:
@@ -169,12 +169,13 @@ class VectorQuantiser(nn.Module):
         return flat[torch.rand(len(flat), device=flat.device).argsort()]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # A cast to bfloat16 would round averages to three digits, so it moves them at most.
+        # A cast to bfloat16 would round the averages to three digits: move them, keep their dtype.
         def keep_precision(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
-        return super()._apply(keep_precision, recurse)
+        super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def rotate_to(vectors: Tensor, targets: Tensor) -> Tensor:
@@ -186,12 +187,12 @@ def rotate_to(vectors: Tensor, targets: Tensor) -> Tensor:
     with torch.no_grad():
         source, target = F.normalize(vectors, dim=-1), F.normalize(targets, dim=-1)
         middle = F.normalize(source + target, dim=-1)
-        scale = targets.norm(dim=-1, keepdim=True) / vectors.norm(dim=-1, keepdim=True).clamp(
-            min=_TINY
-        )
+        length = vectors.norm(dim=-1, keepdim=True).clamp(min=_TINY)
+        scale = targets.norm(dim=-1, keepdim=True) / length
     reflected = 2.0 * (vectors * middle).sum(dim=-1, keepdim=True) * middle
     turned = 2.0 * (vectors * source).sum(dim=-1, keepdim=True) * target
-    return (vectors - reflected + turned) * scale
+    onto: Tensor = (vectors - reflected + turned) * scale
+    return onto
 
 
 def code_perplexity(codes: Tensor, codebook_size: int) -> float:
@@ -213,7 +214,7 @@ def code_perplexity(codes: Tensor, codebook_size: int) -> float:
 
 def _perplexity(counts: Tensor) -> float:
     probabilities = counts / counts.sum().clamp(min=_TINY)
-    return torch.special.entr(probabilities).sum().exp().item()
+    return float(torch.special.entr(probabilities).sum().exp().item())
 
 
 def _full_precision(device_type: str) -> contextlib.AbstractContextManager[object]:

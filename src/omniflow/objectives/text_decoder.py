@@ -84,6 +84,7 @@ class TextDecoderObjective(Objective):
             raise ConfigError(
                 f"weights.{negative}", self.weights[negative], expected="a number >= 0"
             )
+        self.modalities = frozenset({"text"}.union(*(task.given for task in self.tasks)))
         self.levels = levels
         self.eval_level = eval_level
         self.max_length = max_length

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 import torch
@@ -31,6 +31,11 @@ class JoinedDataset(Dataset):
                 return part[index]
             index -= len(part)
         raise IndexError(index)
+
+    def restrict_to(self, modalities: Collection[str]) -> None:
+        """Restrict every part."""
+        for part in self.parts:
+            part.restrict_to(modalities)
 
     def notices(self) -> list[str]:
         """The notices of every part."""

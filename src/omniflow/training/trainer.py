@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +55,9 @@ def train(
         InterruptedRunError: If Ctrl-C or SIGTERM came; the state is saved.
     """
     device = choose_device(recipe.training.device)
-    training_set = open_datasets(recipe, registry, "train")
-    validation_set = open_datasets(recipe, registry, "validation")
-    objective = construct_component(registry, "objective", recipe.objective)
+    objective: Objective = construct_component(registry, "objective", recipe.objective)
+    training_set = open_datasets(recipe, registry, "train", objective.modalities)
+    validation_set = open_datasets(recipe, registry, "validation", objective.modalities)
     folder = RunFolder(output_dir)
     folder.prepare(resuming=resume)
     model = assemble(recipe, registry).to(device)
@@ -81,8 +81,10 @@ def train(
         ) from error
 
 
-def open_datasets(recipe: Recipe, registry: Registry, split: str) -> Dataset:
-    """One split of the recipe's datasets, as one dataset.
+def open_datasets(
+    recipe: Recipe, registry: Registry, split: str, modalities: Collection[str]
+) -> Dataset:
+    """One split of the recipe's datasets, as one dataset that brings the given modalities.
 
     Raises:
         DataError: If no dataset is named, or one of them has nothing in this split.
@@ -91,7 +93,8 @@ def open_datasets(recipe: Recipe, registry: Registry, split: str) -> Dataset:
         raise DataError("the recipe names no dataset", expected="at least one, such as scenes")
     parts: list[Dataset] = []
     for choice in recipe.dataset:
-        part = construct_component(registry, "dataset", choice, split=split)
+        part: Dataset = construct_component(registry, "dataset", choice, split=split)
+        part.restrict_to(modalities)
         if len(part) == 0:
             raise DataError(f"the {split} split of dataset {choice.name} is empty")
         parts.append(part)

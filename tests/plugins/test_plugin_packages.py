@@ -1,0 +1,106 @@
+"""Plugins as real distributions: built and installed by pip, found by entry point, used, removed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "plugins_example" / "omniflow-adaptive-head"
+
+
+def pip_install(source: Path, target: Path) -> None:
+    """Install a distribution into a folder of its own, with no network."""
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+        + ["--disable-pip-version-check", "--no-index", "--target", str(target), str(source)],
+        check=True,
+    )
+
+
+def omniflow(*arguments: str, plugins: Path, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "omniflow_cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(plugins)},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plugins")
+    source = folder / "source"
+    shutil.copytree(EXAMPLE, source)
+    pip_install(source, folder / "site")
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken")
+    source = folder / "source"
+    (source / "omniflow_broken").mkdir(parents=True)
+    (source / "omniflow_broken" / "__init__.py").write_text("raise RuntimeError('no such moon')\n")
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+        '[project]\nname = "omniflow-broken"\nversion = "0.3"\n'
+        '[project.entry-points.omniflow]\nbroken = "omniflow_broken"\n'
+        '[tool.hatch.build.targets.wheel]\npackages = ["omniflow_broken"]\n'
+    )
+    pip_install(source, folder / "site")
+    return folder / "site"
+
+
+def test_an_installed_plugin_is_listed_and_shown_with_its_options(installed, tmp_path):
+    listed = omniflow("list-components", "--kind", "head", "--json", plugins=installed, cwd=tmp_path)
+    origins = {entry["name"]: entry for entry in json.loads(listed.stdout)}
+    assert origins["adaptive"]["distribution"] == "omniflow-adaptive-head"
+    assert origins["adaptive"]["version"] == "0.1.0"
+
+    shown = omniflow("show", "head", "adaptive", plugins=installed, cwd=tmp_path)
+    assert shown.returncode == 0
+    for expected in ("hidden_dim", "frequencies", "1024", "omniflow-adaptive-head 0.1.0"):
+        assert expected in shown.stdout
+
+
+def test_a_plugins_head_trains_and_its_model_asks_for_the_plugin_when_it_is_gone(
+    installed, tmp_path
+):
+    trained = omniflow(
+        "train", "--head", "adaptive", "--set", "head.hidden_dim=16", "--max-steps", "2",
+        "--batch-size", "4", "--set", "training.eval_batches=1", "--output-dir", "run",
+        plugins=installed, cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    config = json.loads((tmp_path / "run" / "best" / "config.json").read_text())
+    assert {
+        "kind": "head",
+        "name": "adaptive",
+        "distribution": "omniflow-adaptive-head",
+        "version": "0.1.0",
+    } in config["components"]
+
+    removed = omniflow(
+        "generate", "--checkpoint", "run", "--limit", "1", "--output", "predictions.json",
+        plugins=tmp_path / "nothing", cwd=tmp_path,
+    )  # fmt: skip
+    assert removed.returncode == 2
+    assert "pip install omniflow-adaptive-head==0.1.0" in removed.stderr
+    assert "Traceback" not in removed.stderr
+
+
+def test_a_plugin_whose_import_raises_leaves_everything_else_working(broken, tmp_path):
+    listed = omniflow("list-components", "--kind", "head", "--json", plugins=broken, cwd=tmp_path)
+    assert listed.returncode == 0
+    assert {"linear", "mlp", "vq"} <= {entry["name"] for entry in json.loads(listed.stdout)}
+
+    told = omniflow("doctor", plugins=broken, cwd=tmp_path)
+    assert "omniflow-broken" in told.stdout
+    assert "no such moon" in told.stdout
+    assert "OMNIFLOW_DISABLE_PLUGINS=omniflow-broken" in told.stdout
