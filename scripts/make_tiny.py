@@ -36,7 +36,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Config
 
-from omniflow.checkpoints import read_tensors, write_tensors
+from omniflow.checkpoints import read_json, read_tensors, write_tensors
 from omniflow.datasets.scenes import ScenesDataset
 from omniflow.files import write_json, write_text, writing_folder
 from omniflow.models.flow_scheduler import (
@@ -243,7 +243,7 @@ def batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
 # Tokenizers ---------------------------------------------------------------------------------------
 
 
-def make_tokenizers(folder: Path, seed: int) -> None:
+def make_tokenizers(folder: Path) -> None:
     """Train the two tokenizers: one for the T5 encoder, one for the text decoder.
 
     Both are byte-level BPE without normalisation, so that any text comes back as it went in.
@@ -285,6 +285,10 @@ def make_tokenizers(folder: Path, seed: int) -> None:
             model_max_length=PROMPT_TOKENS if name == "tokenizer_3" else 512,
             **options,
         ).save_pretrained(folder / name)
+        # The name that every version of transformers knows; what is written is that of version 5.
+        settings = folder / name / "tokenizer_config.json"
+        written = {key: value for key, value in read_json(settings).items() if key != "backend"}
+        write_json(settings, {**written, "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 # Text VAE -----------------------------------------------------------------------------------------
@@ -708,7 +712,7 @@ def main() -> None:
     for stage in STAGES[first : STAGES.index(options.until) + 1]:
         torch.manual_seed(options.seed)
         if stage == "tokenizers":
-            make_tokenizers(folder, options.seed)
+            make_tokenizers(folder)
         elif stage == "text-vae":
             train_text_vae(folder, options.work, options, log)
         elif stage == "transformer":

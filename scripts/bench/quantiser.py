@@ -188,7 +188,7 @@ def candidates() -> dict[str, Make]:
         "ours: revival by error": lambda size: ByError(LATENT_DIM, size),
         "ours: by angle": lambda size: Cosine(LATENT_DIM, size),
         "ours: codebook by gradient, revival": lambda size: GradientCodebook(LATENT_DIM, size),
-        "ours: SimVQ": lambda size: LinearCodebook(LATENT_DIM, size),
+        "ours: SimVQ, straight-through": lambda size: LinearCodebook(LATENT_DIM, size),
     }
     try:
         from vector_quantize_pytorch import SimVQ, VectorQuantize

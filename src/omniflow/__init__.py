@@ -9,7 +9,7 @@ from omniflow.lazy import lazy_exports
 from omniflow.version import __version__
 
 if TYPE_CHECKING:
-    from omniflow.build import build, load
+    from omniflow.assembly import build, load
     from omniflow.errors import OmniFlowError
     from omniflow.model import OmniFlowModel
     from omniflow.plugins import hookimpl, list_components
@@ -32,9 +32,9 @@ __getattr__ = lazy_exports(
         "OmniFlowError": "omniflow.errors",
         "OmniFlowModel": "omniflow.model",
         "Recipe": "omniflow.recipe",
-        "build": "omniflow.build",
+        "build": "omniflow.assembly",
         "hookimpl": "omniflow.plugins",
         "list_components": "omniflow.plugins",
-        "load": "omniflow.build",
+        "load": "omniflow.assembly",
     },
 )

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from omniflow.draft import Draft, Said, Tree, origin_of, plain
 from omniflow.errors import ConfigError, MistakesError, UsageError
-from omniflow.options import check_options, load_component, options_of, signature_options
+from omniflow.options import (
+    Option,
+    check_options,
+    load_component,
+    options_of,
+    signature_options,
+)
 from omniflow.recipe import LIST_SECTIONS, SINGLE_SECTIONS, Choice, Recipe, TrainingOptions
 
 if TYPE_CHECKING:
     from omniflow.interfaces import Backbone
-    from omniflow.registry import Registry
+    from omniflow.registry import Component, Registry
 
 #: What a run is made of when nobody says otherwise.
 DEFAULT_NAMES = {
@@ -71,15 +77,19 @@ def _choose(
     component = _collect(mistakes, lambda: registry.get(kind, name, where=where.get("name")))
     if component is None:
         return None
-    options = _collect(mistakes, lambda: options_of(component))
-    checked = _collect(mistakes, lambda: load_component(registry, kind, name))
-    if options is None or checked is None:
+    options = _collect(mistakes, lambda: _checked_options(registry, component))
+    if options is None:
         return None
     suited = defaults.get(kind, {}).get(component.name, {})
     values = _overlaid(plain(said), suited)
     resolved, found = check_options(options, values, owner=f"{kind} {name}", where=where.get)
     mistakes.extend(found)
     return Choice(name, resolved, where)
+
+
+def _checked_options(registry: Registry, component: Component) -> list[Option]:
+    load_component(registry, component.kind, component.qualified_name)
+    return options_of(component)
 
 
 def _training(

@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -65,6 +66,6 @@ def test_mixed_seeds_of_neighbours_are_unrelated_and_in_range():
     seeds = [mixed_seed(42, position) for position in range(10_000)]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
-    bits = Counter((a ^ b).bit_count() for a, b in zip(seeds[:-1], seeds[1:], strict=True))
+    bits = Counter((a ^ b).bit_count() for a, b in pairwise(seeds))
     mean = sum(count * times for count, times in bits.items()) / (len(seeds) - 1)
     assert mean == pytest.approx(31.5, abs=0.5)

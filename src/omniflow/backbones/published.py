@@ -198,16 +198,9 @@ class PublishedBackbone(Backbone):
     def _places(self) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
         """Name in the file -> the module and attribute that it fills; tied ones have two names."""
         for prefix, part in (("", self.transformer), (TEXT_VAE_PREFIX, self.text_vae)):
-            for path, module in part.named_modules(
-                prefix=prefix.rstrip("."), remove_duplicate=False
-            ):
-                own = [
-                    *module._parameters,
-                    *(module._buffers.keys() - module._non_persistent_buffers_set),
-                ]
-                for key in own:
-                    if getattr(module, key) is not None:
-                        yield f"{path}.{key}".lstrip("."), (module, key)
+            for name in part.state_dict():
+                path, _, key = name.rpartition(".")
+                yield prefix + name, (part.get_submodule(path), key)
 
     def _fill(self, name: str, module: nn.Module, key: str, tensor: Tensor) -> None:
         place = getattr(module, key)

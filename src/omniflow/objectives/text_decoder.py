@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omniflow.errors import ConfigError, DataError
+from omniflow.errors import ConfigError, DataError, closest
 from omniflow.interfaces import Batch, Losses, Objective, Sample
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.objectives.token_scores import cross_entropy, score_tokens
@@ -125,6 +125,7 @@ class TextDecoderObjective(Objective):
                 prediction.latents, clean, self.contrastive_temperature
             )
         terms.update(prediction.losses)
+        self._check_weights(terms)
         total = torch.stack(
             [self.weights.get(name, 1.0) * term.float() for name, term in terms.items()]
         ).sum()
@@ -154,6 +155,16 @@ class TextDecoderObjective(Objective):
             "accuracy": sums["correct"] / sums["tokens"],
             "mse": sums["squared_error"] / sums["elements"],
         }
+
+    def _check_weights(self, terms: Mapping[str, Tensor]) -> None:
+        """Refuse a weight that no loss goes by."""
+        for name in self.weights.keys() - terms.keys() - DEFAULT_WEIGHTS.keys():
+            raise ConfigError(
+                f"objective.weights.{name}",
+                self.weights[name],
+                expected=f"the name of a loss: {', '.join(terms)}",
+                nearest=closest(name, terms),
+            )
 
     def _clean_latents(self, model: OmniFlowModel, batch: TextBatch) -> Tensor:
         device = model.device

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from omniflow.build import assemble, construct_component
+from omniflow.assembly import assemble, construct_component
 from omniflow.errors import ConfigError, DataError, TrainingError
 from omniflow.interfaces import Dataset, Objective
 from omniflow.recipe import Recipe

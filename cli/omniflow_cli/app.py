@@ -1,0 +1,112 @@
+"""The command `omniflow`: its list of commands and its entry point."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from omniflow.version import __version__
+from omniflow_cli import logs
+from omniflow_cli.doctor import doctor
+from omniflow_cli.evaluate import evaluate
+from omniflow_cli.exits import exit_code_of
+from omniflow_cli.flags import Verbose
+from omniflow_cli.generate import generate
+from omniflow_cli.help_text import Command, CommandGroup, examples
+from omniflow_cli.list_components import list_components
+from omniflow_cli.list_recipes import list_recipes
+from omniflow_cli.show import show
+from omniflow_cli.spellings import modernise
+from omniflow_cli.train import train
+
+PROGRAM = "omniflow"
+
+app = typer.Typer(
+    name=PROGRAM,
+    cls=CommandGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples(
+        "omniflow train --head vq --refiner mlp",
+        "omniflow generate --checkpoint runs/vq-mlp --output predictions.json",
+        "omniflow evaluate predictions.json",
+        "omniflow show head vq",
+    ),
+)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train, run and score text decoder heads and refiners on OmniFlow, by name."""
+    if version:
+        typer.echo(f"omniflow-zoo {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow train --head vq --refiner mlp",
+        "omniflow train --head vq --set head.codebook_size=256 --max-steps 200 --output-dir runs/a",
+        "omniflow train --dataset text --set dataset.path=lines.txt --max-length 64",
+        "omniflow train --recipe vq-plus-refiner --backbone ./OmniFlow-v0.5 --batch-size 8",
+        "omniflow train --output-dir runs/a --resume auto",
+    ),
+)(train)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow generate --checkpoint runs/vq-mlp --output predictions.json",
+        "omniflow generate --checkpoint runs/vq-mlp/final --dataset scenes --split validation",
+        "omniflow generate --checkpoint runs/vq-mlp --noise-level 1 --steps 28 --limit 100",
+    ),
+)(generate)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow evaluate predictions.json",
+        "omniflow evaluate predictions.json --metrics bleu,meteor --output-json eval_results.json",
+    ),
+)(evaluate)
+app.command(
+    "list-components",
+    cls=Command,
+    epilog=examples("omniflow list-components", "omniflow list-components --kind head --json"),
+)(list_components)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow show head vq", "omniflow show metric bleu --json", "omniflow show recipe vq"
+    ),
+)(show)
+app.command(
+    "list-recipes",
+    cls=Command,
+    epilog=examples("omniflow list-recipes", "omniflow list-recipes --json"),
+)(list_recipes)
+app.command(cls=Command, epilog=examples("omniflow doctor", "omniflow doctor --json"))(doctor)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out one command line and return its exit code; see `omniflow_cli.exits`.
+
+    Args:
+        argv: The arguments after the program's name; those of the process by default.
+    """
+    arguments = modernise(list(sys.argv[1:] if argv is None else argv))
+    logs.quieten_libraries()
+    with logs.shown():
+        return exit_code_of(
+            lambda: app(args=arguments, prog_name=PROGRAM, standalone_mode=False),
+            as_json="--json" in arguments,
+        )

@@ -1,0 +1,51 @@
+"""Help pages in plain text: flags in sections, examples at the end; costs no import of rich."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperGroup
+
+from omniflow.errors import UnknownNameError
+
+
+class Command(TyperCommand):
+    """A command whose help lists its flags section by section (`rich_help_panel`)."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections in the order in which the signature names them."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                is_argument = parameter.param_type_name == "argument"
+                section = getattr(parameter, "rich_help_panel", None)
+                section = section or ("Arguments" if is_argument else "Options")
+                sections.setdefault(section, []).append(record)
+        # What every command has stands last.
+        sections["Options"] = sections.pop("Options", [])
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class CommandGroup(TyperGroup):
+    """The commands, in the order of their registration; an unknown one is told as our errors."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names.
+
+        Raises:
+            UnknownNameError: If there is none of that name.
+        """
+        name = args[0]
+        if not name.startswith("-") and name not in self.commands:
+            raise UnknownNameError("command", name, list(self.commands), where="omniflow")
+        return super().resolve_command(ctx, args)
+
+
+def examples(*commands: str) -> str:
+    """The end of a help page: command lines, each on a line of its own."""
+    # A line of \b keeps the paragraph after it from being wrapped.
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)

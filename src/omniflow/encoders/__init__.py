@@ -1,0 +1,1 @@
+"""Encoders: samples to one embedding each, frozen."""

@@ -1,0 +1,235 @@
+"""Published models of others: a local folder, or a Hub id whose files are fetched when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omniflow.checkpoints import read_json
+from omniflow.errors import CheckpointError, ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Weights as safetensors, whole or in parts; nothing else is ever read.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+
+
+class PretrainedSource:
+    """Where the files of a model come from; all of them from one commit.
+
+    Args:
+        path: A local folder, or a Hub id.
+        revision: Branch, tag or commit on the Hub; None for its main branch.
+
+    Raises:
+        CheckpointError: If `path` can only be a folder, and there is none.
+        ConfigError: If a local folder comes with a revision.
+    """
+
+    def __init__(self, path: str, *, revision: str | None = None) -> None:
+        folder = Path(path).expanduser()
+        self.path = path
+        self.is_local = bool(path) and folder.is_dir()
+        if self.is_local and revision is not None:
+            raise ConfigError("revision", revision, expected="null, because path is a local folder")
+        if not self.is_local and (_names_a_folder(path) or folder.is_file()):
+            raise CheckpointError("there is no such folder", where=path)
+        self._folder = folder
+        self._revision = revision
+
+    def folder(self, *patterns: str) -> Path:
+        """A local folder with the files that fit the patterns, as far as the source has them.
+
+        Raises:
+            UsageError: If the Hub cannot be reached or does not have the model.
+        """
+        if self.is_local:
+            return self._folder
+        fetched = _fetched(self.path, self._revision, patterns)
+        # The cache names a snapshot after its commit: weights are to fit the settings read before.
+        self._revision = fetched.name
+        return fetched
+
+    def require(self, *names: str) -> Path:
+        """As `folder`, with every one of these files in it.
+
+        Raises:
+            CheckpointError: If one is missing; names it.
+        """
+        folder = self.folder(*names)
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise CheckpointError(f"{', '.join(missing)} is missing", where=self.path)
+        return folder
+
+    def check_weights(self) -> None:
+        """Look whether a local folder has weights; those on the Hub are looked for when read.
+
+        Raises:
+            CheckpointError: If there are none as safetensors.
+        """
+        if self.is_local:
+            self._require_weights(self._folder)
+
+    def read_model(self, model_class: Any, config: Any) -> nn.Module:
+        """A model of transformers with its weights, in float32, in evaluation mode, frozen.
+
+        Raises:
+            CheckpointError: If weights are missing, damaged or of another shape.
+            UsageError: If the Hub cannot be reached or does not have the model.
+        """
+        import torch
+        from safetensors import SafetensorError
+
+        folder = self.folder(*WEIGHTS)
+        self._require_weights(folder)
+        try:
+            with _quietly():
+                model, report = model_class.from_pretrained(
+                    folder,
+                    config=config,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                )
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise CheckpointError(
+                f"its weights cannot be read ({_one_line(error)})",
+                where=self.path,
+                expected="whole safetensors that fit its config.json",
+            ) from error
+        if report["missing_keys"]:
+            raise CheckpointError(
+                f"{len(report['missing_keys'])} tensors are missing",
+                where=self.path,
+                notes=[f"missing: {name}" for name in sorted(report["missing_keys"])[:5]],
+            )
+        frozen: nn.Module = model.eval().requires_grad_(False)
+        return frozen
+
+    def read_config(self, config_class: Any) -> Any:
+        """A configuration of transformers from `config.json`.
+
+        Raises:
+            CheckpointError: If it is missing, not JSON, or of another kind of model.
+        """
+        file = self.require("config.json") / "config.json"
+        content = read_json(file)
+        found = content.get("model_type") if isinstance(content, dict) else None
+        if found != config_class.model_type:
+            raise CheckpointError(
+                f"its model_type is {found!r}", where=str(file), expected=config_class.model_type
+            )
+        return self._read("configuration", lambda: config_class.from_dict(content))
+
+    def read_tokenizer(self, tokenizer_class: Any, *names: str) -> Any:
+        """A tokenizer of transformers from files of these names.
+
+        Raises:
+            CheckpointError: If a file is missing or damaged.
+        """
+        self.require(*names)
+        folder = self.folder(*names, "special_tokens_map.json")
+        return self._read(
+            "tokenizer",
+            lambda: tokenizer_class.from_pretrained(folder, local_files_only=True),
+        )
+
+    def _read(self, what: str, action: Any) -> Any:
+        try:
+            with _quietly():
+                return action()
+        # The readers check little themselves; tokenizer.json even raises plain Exception.
+        except Exception as error:
+            raise CheckpointError(
+                f"its {what} cannot be read ({_one_line(error)})", where=self.path
+            ) from error
+
+    def _require_weights(self, folder: Path) -> None:
+        if not any((folder / name).is_file() for name in WEIGHTS[:2]):
+            others = [
+                file.name
+                for file in sorted(folder.iterdir())
+                if fnmatch(file.name, "*.bin") or fnmatch(file.name, "*.pt")
+            ]
+            raise CheckpointError(
+                f"{WEIGHTS[0]} is missing",
+                where=self.path,
+                notes=[f"not read, because it is a pickle: {name}" for name in others],
+            )
+
+
+def _names_a_folder(path: str) -> bool:
+    """Whether a path that does not exist cannot have been meant as `owner/name`."""
+    return path.startswith((".", "/", "~")) or "\\" in path or path.count("/") > 1
+
+
+def _fetched(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    local = "a local folder with its files works without the Hub"
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
+    except HFValidationError as error:
+        raise UsageError(
+            f"{hub_id!r} is neither a folder nor a Hub id", expected="FOLDER or OWNER/NAME"
+        ) from error
+    except GatedRepoError as error:
+        raise UsageError(
+            f"{hub_id} wants its conditions accepted",
+            where=constants.ENDPOINT,
+            notes=["accept them on its page, then: hf auth login, or set HF_TOKEN", local],
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UsageError(
+            f"there is no model {hub_id}, or it is private",
+            where=constants.ENDPOINT,
+            notes=["a private model needs a token: hf auth login, or set HF_TOKEN", local],
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UsageError(
+            f"{hub_id} has no revision {revision!r}",
+            where=constants.ENDPOINT,
+            expected="a branch, tag or commit of it",
+        ) from error
+    # HTTPError is that of the HTTP library, whichever the Hub's client uses; its transfer library
+    # raises RuntimeError, and a cache that cannot be written to OSError.
+    except (HTTPError, OSError, RuntimeError) as error:
+        raise UsageError(
+            f"{hub_id} cannot be fetched ({_one_line(error.__cause__ or error)})",
+            where=constants.ENDPOINT,
+            notes=["HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there", local],
+        ) from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' progress bars and its table of the tensors that a tower leaves out."""
+    from transformers.utils import logging as chatter
+
+    level, has_bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+    chatter.set_verbosity_error()
+    chatter.disable_progress_bar()
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(level)
+        if has_bars:
+            chatter.enable_progress_bar()
+
+
+def _one_line(error: BaseException, *, limit: int = 200) -> str:
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= limit else line[:limit] + "..."

@@ -1,0 +1,175 @@
+"""Models from the Hub: found, fetched, and every way in which that fails."""
+
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import constants
+
+from omniflow.errors import CheckpointError, UsageError
+from omniflow.pretrained import PretrainedSource
+
+COMMIT = "c0ffee" * 6 + "beef"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One repository, `acme/model`, with two files; or one answer to everything."""
+
+    files: dict[str, bytes]
+    answer: tuple[int, dict[str, str]] | None
+    asked: list[str]
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        if self.answer:
+            self.reply(*self.answer)
+        elif re.match(r"/api/models/acme/model/revision/", self.path):
+            self.reply(200, {}, json.dumps({"id": "acme/model", "sha": COMMIT}).encode())
+        elif self.path.startswith("/api/models/acme/model/tree/"):
+            tree = [
+                {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
+                for name, content in self.files.items()
+            ]
+            self.reply(200, {}, json.dumps(tree).encode())
+        elif self.path.startswith(f"/acme/model/resolve/{COMMIT}/"):
+            content = self.files[self.path.rpartition("/")[2]]
+            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{hash(content):x}"'}
+            self.reply(200, headers, content)
+        else:
+            self.reply(404, {"X-Error-Code": "RepoNotFound"})
+
+    do_HEAD = do_GET
+
+    def reply(self, status, headers, content=b"{}"):
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub on loopback; set `answer` to make it say one thing only."""
+
+    class FreshHub(Hub):
+        files = {"config.json": b'{"model_type": "acme"}', "vocab.json": b"{}"}
+        answer = None
+        asked = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FreshHub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield FreshHub
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def refusal(source):
+    """What fetching says, told within a few seconds."""
+    started = time.monotonic()
+    with pytest.raises(UsageError) as caught:
+        source.folder("config.json")
+    assert time.monotonic() - started < 15
+    return caught.value
+
+
+def test_files_that_fit_are_fetched_and_the_others_left(hub):
+    folder = PretrainedSource("acme/model").folder("config.json")
+    assert json.loads((folder / "config.json").read_text()) == {"model_type": "acme"}
+    assert not (folder / "vocab.json").exists()
+
+
+def test_later_files_come_from_the_commit_of_the_first(hub):
+    source = PretrainedSource("acme/model")
+    source.folder("config.json")
+    hub.asked.clear()
+    folder = source.folder("vocab.json")
+    assert folder.name == COMMIT
+    assert not [path for path in hub.asked if "/revision/" in path]
+
+
+def test_what_was_fetched_once_is_found_without_the_hub(hub):
+    first = PretrainedSource("acme/model").folder("config.json")
+    hub.answer = (503, {})
+    assert PretrainedSource("acme/model").folder("config.json") == first
+
+
+def test_file_that_the_hub_does_not_have_is_named(hub):
+    with pytest.raises(CheckpointError, match=r"^acme/model: merges.txt is missing$"):
+        PretrainedSource("acme/model").require("vocab.json", "merges.txt")
+
+
+def test_weights_that_the_hub_does_not_have_are_named(hub):
+    with pytest.raises(CheckpointError, match=r"^acme/model: model.safetensors is missing$"):
+        PretrainedSource("acme/model").read_model(object, None)
+
+
+def test_unknown_model_may_be_private(hub):
+    error = refusal(PretrainedSource("acme/modell"))
+    assert error.problem == "there is no model acme/modell, or it is private"
+    assert error.where == constants.ENDPOINT
+    assert "HF_TOKEN" in error.notes[0]
+    assert "local folder" in error.notes[1]
+
+
+def test_gated_model_wants_its_conditions_accepted(hub):
+    hub.answer = (403, {"X-Error-Code": "GatedRepo"})
+    error = refusal(PretrainedSource("acme/model"))
+    assert error.problem == "acme/model wants its conditions accepted"
+    assert "hf auth login" in error.notes[0]
+
+
+def test_unknown_revision_is_named(hub):
+    hub.answer = (404, {"X-Error-Code": "RevisionNotFound"})
+    error = refusal(PretrainedSource("acme/model", revision="v9"))
+    assert error.problem == "acme/model has no revision 'v9'"
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+def test_hub_in_trouble_is_told_with_what_to_do(hub, status):
+    hub.answer = (status, {})
+    error = refusal(PretrainedSource("acme/model"))
+    assert error.problem.startswith("acme/model cannot be fetched (")
+    assert str(status) in error.problem
+    assert [word in error.render() for word in ("HF_ENDPOINT", "HF_TOKEN", "local folder")] == [
+        True
+    ] * 3
+
+
+def test_no_network_is_told_with_what_to_do(monkeypatch, tmp_path):
+    # Nothing listens on the discard port.
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    error = refusal(PretrainedSource("acme/model"))
+    assert "Connection refused" in error.problem
+    assert error.where == "http://127.0.0.1:9"
+    assert "HF_ENDPOINT" in error.render()
+
+
+@pytest.mark.parametrize("path", ["a b", "acme/mo..del", ""])
+def test_what_is_neither_folder_nor_id_is_told(path):
+    assert refusal(PretrainedSource(path)).problem == f"{path!r} is neither a folder nor a Hub id"
+
+
+@pytest.mark.parametrize("path", ["./clip", "/no/clip", "~/no_such_clip", "a/b/c", "a\\b"])
+def test_path_of_a_folder_that_is_not_there_never_reaches_the_hub(path):
+    with pytest.raises(CheckpointError, match="there is no such folder"):
+        PretrainedSource(path)
+
+
+def test_file_is_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "clip").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"^clip: there is no such folder$"):
+        PretrainedSource("clip")
