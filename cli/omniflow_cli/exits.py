@@ -69,8 +69,7 @@ def _fault(error: Exception, as_json: bool) -> int:
         typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     text = " ".join(str(error).split())
     fault = OmniFlowError(
-        f"internal fault: {type(error).__name__}: {text} "
-        "(set OMNIFLOW_DEBUG=1 for the traceback)"
+        f"internal fault: {type(error).__name__}: {text} (set OMNIFLOW_DEBUG=1 for the traceback)"
     )
     return _told(fault, as_json)
 

@@ -73,9 +73,7 @@ def checked_flags(options: type[T], values: Mapping[str, str | None], *, owner: 
     from omniflow.options import check_options, signature_options
 
     said = {name: value for name, value in values.items() if value is not None}
-    resolved, mistakes = check_options(
-        signature_options(options), said, owner=owner, where=flag_of
-    )
+    resolved, mistakes = check_options(signature_options(options), said, owner=owner, where=flag_of)
     if mistakes:
         raise mistakes[0] if len(mistakes) == 1 else MistakesError(mistakes)
     with naming_flags({name: flag_of(name) for name in said}):

@@ -84,9 +84,7 @@ def generate(
     noise_level: Annotated[
         str | None, text("Noise in the given text: 0 none (the default), 1 nothing else.", "X")
     ] = None,
-    steps: Annotated[
-        str | None, text("Denoising steps when there is noise; 28.", "N")
-    ] = None,
+    steps: Annotated[str | None, text("Denoising steps when there is noise; 28.", "N")] = None,
     seed: Annotated[str | None, text("Start of the noise of every record; 0.", "N")] = None,
     max_new_tokens: Annotated[str | None, text("Longest prediction in tokens; 223.", "N")] = None,
     device: Annotated[str | None, text("auto, cpu, cuda, cuda:1 or mps; auto.", "NAME")] = None,

@@ -27,6 +27,7 @@ DEFAULT_NAMES = {
     "refiner": "none",
     "objective": "text-decoder",
 }
+DEFAULT_DATASET = "scenes"
 
 T = TypeVar("T")
 
@@ -47,13 +48,30 @@ def resolve(draft: Draft, registry: Registry) -> Recipe:
         entries = draft.sections.get(kind, _default_entries(kind))
         chosen[kind] = tuple(_choose(registry, kind, tree, defaults, mistakes) for tree in entries)
     training = _training(draft.sections.get("training", {}), defaults, mistakes)
-    if mistakes:
-        raise mistakes[0] if len(mistakes) == 1 else MistakesError(mistakes)
+    _refuse(mistakes)
     return Recipe(**chosen, training=cast(TrainingOptions, training))
 
 
+def resolve_datasets(draft: Draft, registry: Registry) -> tuple[Choice, ...]:
+    """Settle the datasets of a draft and nothing else, for whoever has a model already.
+
+    Raises:
+        UsageError: If anything does not fit; all mistakes are reported together.
+    """
+    mistakes: list[UsageError] = []
+    entries = draft.sections.get("dataset", _default_entries("dataset"))
+    chosen = [_choose(registry, "dataset", tree, {}, mistakes) for tree in entries]
+    _refuse(mistakes)
+    return tuple(choice for choice in chosen if choice is not None)
+
+
+def _refuse(mistakes: list[UsageError]) -> None:
+    if mistakes:
+        raise mistakes[0] if len(mistakes) == 1 else MistakesError(mistakes)
+
+
 def _default_entries(kind: str) -> list[Tree]:
-    return [{"name": Said("scenes")}] if kind == "dataset" else []
+    return [{"name": Said(DEFAULT_DATASET)}] if kind == "dataset" else []
 
 
 def _backbone_defaults(draft: Draft, registry: Registry) -> Mapping[str, Any]:

@@ -161,7 +161,7 @@ def test_image_tower_needs_no_tokenizer_and_text_tower_no_image_settings(folder)
 
 def test_pickled_weights_are_not_read(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="because it is a pickle: pytorch_model.bin"):
+    with pytest.raises(CheckpointError, match=r"because it is a pickle: pytorch_model\.bin"):
         CLIPEncoder(path=str(folder))
 
 

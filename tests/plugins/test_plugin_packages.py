@@ -1,4 +1,4 @@
-"""Plugins as real distributions: built and installed by pip, found by entry point, used, removed."""
+"""Plugins as real distributions: built and installed by pip, found, used and removed."""
 
 import json
 import os
@@ -58,7 +58,9 @@ def broken(tmp_path_factory):
 
 
 def test_an_installed_plugin_is_listed_and_shown_with_its_options(installed, tmp_path):
-    listed = omniflow("list-components", "--kind", "head", "--json", plugins=installed, cwd=tmp_path)
+    listed = omniflow(
+        "list-components", "--kind", "head", "--json", plugins=installed, cwd=tmp_path
+    )
     origins = {entry["name"]: entry for entry in json.loads(listed.stdout)}
     assert origins["adaptive"]["distribution"] == "omniflow-adaptive-head"
     assert origins["adaptive"]["version"] == "0.1.0"

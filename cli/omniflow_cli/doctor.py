@@ -1,0 +1,72 @@
+"""`omniflow doctor`: whether everything that a run depends on is in order."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import typer
+
+from omniflow.plugins import installed_plugins
+from omniflow_cli import exits, logs, render
+from omniflow_cli.flags import AsJson
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Tell versions, device, plugins and Hub settings; exit code 1 when something is broken.
+
+    Broken are: an unrelated package in the place of ours, a missing or unfit dependency, a torch
+    that cannot be imported, a plugin that fails to load. A name that two plugins claim is no
+    fault: both stay in reach.
+    """
+    from omniflow_cli.environment import gather
+
+    with logs.plugins_untold():
+        plugins = installed_plugins()
+    found = gather(plugins, os.environ)
+    if as_json:
+        render.as_json(found)
+    else:
+        _show(found)
+    if found["problems"]:
+        raise typer.Exit(exits.FAULT)
+
+
+def _show(found: dict[str, Any]) -> None:
+    sections = ("versions", "extras", "device", "hub")
+    for title in sections:
+        _heading(title)
+        render.facts([(name, _shown(value)) for name, value in found[title].items()])
+    _heading("plugins")
+    render.table(
+        ("plugin", "distribution", "status", "components", "load time", "reason"),
+        [
+            (
+                plugin["name"],
+                f"{plugin['distribution']} {plugin['version']}",
+                plugin["status"],
+                str(plugin["components"]),
+                f"{1000 * plugin['seconds']:.0f} ms",
+                plugin["reason"],
+            )
+            for plugin in found["plugins"]
+        ],
+        right=(3, 4),
+    )
+    for conflict in found["conflicts"]:
+        render.line(f"claimed twice: {conflict}")
+    render.line()
+    for problem in found["problems"]:
+        render.line(f"problem: {problem}")
+    if not found["problems"]:
+        render.line("all is well")
+
+
+def _heading(title: str) -> None:
+    render.line(f"\n[{title}]")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "installed" if value else "not installed"
+    return ", ".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,65 @@
+"""The flags of `omniflow train` as a draft of its recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omniflow_cli.flags import flag_of, key_and_value
+
+if TYPE_CHECKING:
+    from omniflow.draft import Draft
+
+#: Parameter of the command -> the option that it sets.
+SETTINGS: Mapping[str, str] = {
+    "latent_dim": "head.latent_dim",
+    "max_length": "objective.max_length",
+    **{
+        f"{name}_weight": f"objective.weights.{name}" for name in ("ce", "mse", "contrastive", "vq")
+    },
+    **{
+        name: f"training.{name}"
+        for name in (
+            "batch_size", "epochs", "max_steps", "lr", "weight_decay", "warmup_steps", "grad_accum",
+            "log_interval", "eval_interval", "save_interval", "keep", "precision", "device", "seed",
+        )
+    },
+}  # fmt: skip
+
+#: Parameters that name one component, and those that name any number.
+NAMES = ("head", "refiner", "objective")
+LISTS = ("encoder", "dataset")
+
+
+def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
+    """What the flags say, laid over a recipe; `--set` is laid over the flags.
+
+    Args:
+        said: Parameters of the command; None, or an empty list, for a flag that was not given.
+        base: The recipe, or nothing.
+    """
+    from omniflow.draft import Draft
+    from omniflow.resolve import DEFAULT_DATASET
+
+    draft = base.over(Draft.from_mapping({"dataset": [DEFAULT_DATASET]}))
+    for name in (*NAMES, *LISTS):
+        if said[name]:
+            draft = Draft.from_mapping({name: said[name]}, where=flag_of(name)).over(draft)
+    if said["backbone"] is not None:
+        backbone = _backbone(said["backbone"])
+        draft = Draft.from_mapping({"backbone": backbone}, where="--backbone").over(draft)
+    for name, key in SETTINGS.items():
+        if said[name] is not None:
+            draft = draft.with_setting(key, said[name], where=flag_of(name))
+    for setting in said["setting"] or ():
+        key, value = key_and_value(setting)
+        draft = draft.with_setting(key, value, where="--set")
+    return draft
+
+
+def _backbone(named: str) -> str | dict[str, str]:
+    """A registered name, or the folder that is meant."""
+    is_path = os.sep in named or "/" in named or Path(named).is_dir()
+    return {"name": "folder", "path": named} if is_path else named

@@ -1,0 +1,157 @@
+"""`omniflow train`: a head and a refiner on a frozen backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from omniflow.plugins import installed_plugins
+from omniflow_cli import render
+from omniflow_cli.flags import AsJson, Verbose, flag_of, naming_flags, text
+from omniflow_cli.run_draft import SETTINGS, draft_of
+from omniflow_cli.run_place import choose_place
+
+if TYPE_CHECKING:
+    from omniflow.training.reporter import RunResult
+
+MODEL, DATA, LOSS, LOOP, RUN = "Model", "Data", "Loss", "Loop", "Run"
+
+
+def train(
+    context: typer.Context,
+    head: Annotated[str | None, text("Head by name.", "NAME", MODEL)] = None,
+    refiner: Annotated[str | None, text("Refiner by name.", "NAME", MODEL)] = None,
+    backbone: Annotated[
+        str | None, text("Backbone by name, or a folder in the published layout.", "NAME", MODEL)
+    ] = None,
+    encoder: Annotated[
+        list[str] | None, text("Encoder by name, repeatable.", "NAME", MODEL)
+    ] = None,
+    latent_dim: Annotated[
+        str | None, text("Width that head and refiner work in; the backbone's.", "N", MODEL)
+    ] = None,
+    dataset: Annotated[list[str] | None, text("Dataset by name, repeatable.", "NAME", DATA)] = None,
+    batch_size: Annotated[str | None, text("Samples a forward pass.", "N", DATA)] = None,
+    max_length: Annotated[str | None, text("Longest text in tokens.", "N", DATA)] = None,
+    objective: Annotated[str | None, text("Objective by name.", "NAME", LOSS)] = None,
+    ce_weight: Annotated[str | None, text("Weight of the cross entropy.", "X", LOSS)] = None,
+    mse_weight: Annotated[str | None, text("Weight of the latents' error.", "X", LOSS)] = None,
+    contrastive_weight: Annotated[
+        str | None, text("Weight of the contrastive term.", "X", LOSS)
+    ] = None,
+    vq_weight: Annotated[str | None, text("Weight of the commitment loss.", "X", LOSS)] = None,
+    epochs: Annotated[str | None, text("Passes over the training split.", "N", LOOP)] = None,
+    max_steps: Annotated[str | None, text("Steps after which to stop.", "N", LOOP)] = None,
+    lr: Annotated[str | None, text("Peak learning rate.", "X", LOOP)] = None,
+    weight_decay: Annotated[str | None, text("Weight decay of AdamW.", "X", LOOP)] = None,
+    warmup_steps: Annotated[
+        str | None, text("Steps over which the learning rate rises.", "N", LOOP)
+    ] = None,
+    grad_accum: Annotated[
+        str | None, text("Batches whose gradients make one step.", "N", LOOP)
+    ] = None,
+    log_interval: Annotated[str | None, text("Steps between two log lines.", "N", LOOP)] = None,
+    eval_interval: Annotated[str | None, text("Steps between two evaluations.", "N", LOOP)] = None,
+    save_interval: Annotated[str | None, text("Steps between two checkpoints.", "N", LOOP)] = None,
+    keep: Annotated[str | None, text("Step checkpoints kept, the newest.", "N", LOOP)] = None,
+    precision: Annotated[str | None, text("auto, fp32 or bf16.", "NAME", LOOP)] = None,
+    device: Annotated[str | None, text("auto, cpu, cuda, cuda:1 or mps.", "NAME", LOOP)] = None,
+    seed: Annotated[str | None, text("Start of every random number.", "N", LOOP)] = None,
+    recipe: Annotated[
+        str | None, text("Recipe by name, or a YAML file; flags win over it.", "NAME|FILE", RUN)
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Any option of the recipe, repeatable: head.codebook_size=4096; wins over flags.",
+            metavar="KEY=VALUE",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    output_dir: Annotated[
+        str | None,
+        text("The run's folder, new or empty; runs/HEAD-REFINER, the next free.", "FOLDER", RUN),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        text("auto: continue the run in the folder if there is one. Or: the run.", "auto|RUN", RUN),
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a head and a refiner on a frozen backbone; without flags, on what comes with it."""
+    from omniflow.draft import Draft
+    from omniflow.resolve import resolve
+
+    said: Mapping[str, Any] = context.params
+    base = Draft.empty() if recipe is None else Draft.from_file(recipe, where="--recipe")
+    place = choose_place(output_dir, resume, lambda: _stem(draft_of(said, base)))
+    if place.is_resumed and recipe is None:
+        base = Draft.from_file(str(place.folder))
+    registry = installed_plugins().registry
+    settled = resolve(draft_of(said, base), registry)
+    place.make_room()
+
+    # Everything above needs no torch and takes no time.
+    from omniflow.training import trainer
+    from omniflow_cli.progress import reporting
+
+    flags = {key: flag_of(name) for name, key in SETTINGS.items() if said[name] is not None}
+    with naming_flags(flags), reporting(place.folder) as reporter:
+        result = trainer.train(
+            settled,
+            output_dir=place.folder,
+            registry=registry,
+            resume=place.is_resumed,
+            reporter=reporter,
+        )
+    if as_json:
+        render.as_json(_content(result))
+    else:
+        _show(result)
+
+
+def _stem(draft: Any) -> str:
+    """HEAD-REFINER, for the folder's name."""
+    from omniflow.resolve import DEFAULT_NAMES
+
+    named = {kind: draft.name_of(kind) for kind in ("head", "refiner")}
+    return "-".join(
+        said.value if said is not None else DEFAULT_NAMES[kind] for kind, said in named.items()
+    )
+
+
+def _content(result: RunResult) -> dict[str, Any]:
+    return {
+        "folder": str(result.folder),
+        "steps": result.steps,
+        "first": dict(result.first),
+        "best": dict(result.best),
+        "last": dict(result.last),
+        "seconds": round(result.seconds, 3),
+        "trainable": result.trainable,
+        "texts_cut": result.texts_cut,
+    }
+
+
+def _show(result: RunResult) -> None:
+    first, best = result.first, result.best
+    changes = [
+        (title, f"{first[name]:.4g} -> {best[name]:.4g}")
+        for name, title in (("ppl", "perplexity"), ("accuracy", "accuracy"))
+        if name in first and name in best
+    ]
+    render.facts(
+        [
+            ("run", str(result.folder)),
+            ("steps", f"{result.steps} (best: {best['step']}) in {result.seconds:.1f} s"),
+            ("trained", f"{result.trainable:,} parameters"),
+            *changes,
+            ("texts cut", str(result.texts_cut)),
+        ]
+    )
+    render.line(f"next: omniflow generate --checkpoint {result.folder}")
