@@ -105,8 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = modernise(list(sys.argv[1:] if argv is None else argv))
     logs.quieten_libraries()
+    named = [token for token in arguments[:1] if not token.startswith("-")]
     with logs.shown():
         return exit_code_of(
             lambda: app(args=arguments, prog_name=PROGRAM, standalone_mode=False),
+            command=" ".join([PROGRAM, *named]),
             as_json="--json" in arguments,
         )

@@ -13,9 +13,9 @@ from omniflow_cli.flags import AsJson
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Tell versions, device, plugins and Hub settings; exit code 1 when something is broken.
+    """Check versions, device, plugins and Hub settings.
 
-    Broken are: an unrelated package in the place of ours, a missing or unfit dependency, a torch
+    The exit code is 1 when something is broken: an unrelated package in the place of ours, a missing or unfit dependency, a torch
     that cannot be imported, a plugin that fails to load. A name that two plugins claim is no
     fault: both stay in reach.
     """

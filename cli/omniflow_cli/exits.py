@@ -26,11 +26,14 @@ INTERRUPTED = SIGNALLED + 2
 ParserError: type[BaseException] = typer.BadParameter.__mro__[2]
 
 
-def exit_code_of(action: Callable[[], object], *, as_json: bool = False) -> int:
+def exit_code_of(
+    action: Callable[[], object], *, command: str = "omniflow", as_json: bool = False
+) -> int:
     """Carry out a command and return its exit code; what went wrong is told on stderr.
 
     Args:
         action: The command; an int that it returns is the exit code.
+        command: Its name as typed, for errors of the argument parser that do not know it.
         as_json: Whether errors also go to stdout, as JSON.
     """
     try:
@@ -49,7 +52,7 @@ def exit_code_of(action: Callable[[], object], *, as_json: bool = False) -> int:
     # The last line of defence: whatever gets here is a fault, and is told as one.
     except Exception as error:  # noqa: BLE001
         if isinstance(error, ParserError):
-            return _told(_usage_error(error), as_json)
+            return _told(_usage_error(error, command), as_json)
         return _fault(error, as_json)
     # Newer releases of typer return 130 in place of raising KeyboardInterrupt.
     return _interrupted() if result == INTERRUPTED else _code(result)
@@ -93,11 +96,11 @@ def _code(result: object) -> int:
     return result if isinstance(result, int) else OK
 
 
-def _usage_error(error: BaseException) -> UsageError:
+def _usage_error(error: BaseException, command: str) -> UsageError:
     """What the argument parser complains about, told the way our own errors are."""
     facts: Any = error
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "omniflow"
+    command = context.command_path if context is not None else command
     notes = [f"see: {command} --help"]
     # Only the error about an unknown flag has possibilities.
     if hasattr(error, "possibilities"):

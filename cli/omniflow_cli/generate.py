@@ -91,7 +91,7 @@ def generate(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Generate a prediction for every record of a dataset, for `omniflow evaluate`."""
+    """Generate predictions for the records of a dataset."""
     from omniflow.assembly import checkpoint_folder
     from omniflow.evaluation.predictions import PredictionFile, write_predictions
     from omniflow.tasks import Task

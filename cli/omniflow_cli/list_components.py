@@ -14,7 +14,7 @@ def list_components(
     kind: Annotated[str | None, text(f"Only this kind: {', '.join(KINDS)}.", "KIND")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the components there are: kind, name, summary and origin."""
+    """List the components there are, by kind and name."""
     with logs.plugins_untold():
         plugins = installed_plugins()
     registry = plugins.registry

@@ -9,7 +9,7 @@ from omniflow_cli.flags import AsJson
 
 
 def list_recipes(as_json: AsJson = False) -> None:
-    """List the recipes that come with the library; `--recipe NAME` runs one."""
+    """List the recipes that come with the library."""
     from omniflow.recipe import shipped_recipes
 
     recipes = {name: summary_of(path) for name, path in shipped_recipes().items()}

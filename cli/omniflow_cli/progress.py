@@ -78,10 +78,9 @@ class LineReporter(Reporter):
 
     def evaluated(self, figures: Mapping[str, Any], *, is_best: bool) -> None:
         """One evaluation."""
+        step = self._of_total(figures["step"])
         best = "  (best)" if is_best else ""
-        self.write(
-            f"step {self._of_total(figures['step'])}  {figures['split']}  {_measured(figures)}{best}"
-        )
+        self.write(f"step {step}  {figures['split']}  {_measured(figures)}{best}")
 
     def saved(self, folder: Path) -> None:
         """A checkpoint."""

@@ -40,10 +40,9 @@ def table(
         rows: One text a column.
         right: Positions of the columns that are aligned at their right, such as figures.
     """
-    rows = [[str(cell) for cell in row] for row in rows]
     aligned = set(right)
     if not is_terminal():
-        _plain_lines(rows, aligned)
+        _plain_lines([list(row) for row in rows], aligned)
         return
     from rich import box
     from rich.console import Console
@@ -61,7 +60,6 @@ def table(
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Names with their values, one pair a line."""
-    pairs = list(pairs)
     if not is_terminal():
         _plain_lines([list(pair) for pair in pairs], set())
         return

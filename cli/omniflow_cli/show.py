@@ -25,7 +25,7 @@ def show(
     name: Annotated[str, typer.Argument(help="Its name.", metavar="NAME")],
     as_json: AsJson = False,
 ) -> None:
-    """Show a component: what it is, where it comes from, and its options; or print a recipe."""
+    """Show a component with its options, or a recipe."""
     if kind == RECIPE:
         _show_recipe(name, as_json)
         return

@@ -83,7 +83,11 @@ def train(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a head and a refiner on a frozen backbone; without flags, on what comes with it."""
+    """Train a head and a refiner on a frozen backbone.
+
+    Nothing needs to be said: there is an embedded backbone and an embedded dataset, and options
+    that suit them. The run's folder holds its recipe, metrics, checkpoints, `best` and `final`.
+    """
     from omniflow.draft import Draft
     from omniflow.resolve import resolve
 

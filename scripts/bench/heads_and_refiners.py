@@ -1,0 +1,69 @@
+"""Every built-in head with every refiner on `tiny` and `scenes`: the table of the README.
+
+    python scripts/bench/heads_and_refiners.py
+
+Trains the six one after the other with the defaults of `omniflow train`, generates the test split
+from clean latents and scores it. Prints a Markdown table; the rows come from one run on one
+machine, so that their seconds can be compared with one another and with nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from omniflow.assembly import construct_component, load
+from omniflow.draft import Draft
+from omniflow.evaluation.predictions import PredictionFile
+from omniflow.evaluation.scoring import evaluate_predictions
+from omniflow.generation.predict import generate_predictions
+from omniflow.plugins import installed_plugins
+from omniflow.recipe import Choice
+from omniflow.resolve import resolve
+from omniflow.tasks import Task
+from omniflow.training.trainer import open_datasets, train
+
+METRICS = ("bleu", "rouge", "meteor", "accuracy", "perplexity")
+
+
+def main() -> None:
+    """Train, generate and score each combination."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=1000, help="test records to score")
+    options = parser.parse_args()
+    print(
+        "| head | refiner | PPL before | PPL | accuracy | BLEU-4 | ROUGE-L | METEOR | trained | s |"
+    )
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for head in ("linear", "mlp", "vq"):
+        for refiner in ("none", "mlp"):
+            print(row(head, refiner, options.limit), flush=True)
+
+
+def row(head: str, refiner: str, limit: int) -> str:
+    """One line of the table: validation before training, test figures after it."""
+    registry = installed_plugins().registry
+    recipe = resolve(Draft.from_mapping({"head": head, "refiner": refiner}), registry)
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(recipe, output_dir=Path(folder) / "run", registry=registry)
+        model = load(Path(folder) / "run")
+    test = open_datasets(recipe, registry, "test", {"text"})
+    max_length = recipe.objective.options["max_length"]
+    predictions = generate_predictions(
+        model, test, task=Task.parse("t2t"), limit=limit, max_length=max_length
+    )
+    metrics = {name: construct_component(registry, "metric", Choice(name)) for name in METRICS}
+    file = PredictionFile(model=None, task="t2t", records=tuple(predictions))
+    scores = {
+        name: score.value for name, score in evaluate_predictions(file, metrics).scores.items()
+    }
+    return (
+        f"| {head} | {refiner} | {result.first['ppl']:.3f} | {scores['perplexity']:.3f} "
+        f"| {scores['accuracy']:.4f} | {scores['bleu']:.4f} | {scores['rouge']:.4f} "
+        f"| {scores['meteor']:.4f} | {result.trainable:,} | {result.seconds:.0f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
