@@ -10,12 +10,12 @@ import typer
 
 from omniflow.version import __version__
 from omniflow_cli import logs
+from omniflow_cli.commands import Command, CommandGroup, examples
 from omniflow_cli.doctor import doctor
 from omniflow_cli.evaluate import evaluate
 from omniflow_cli.exits import exit_code_of
 from omniflow_cli.flags import Verbose
 from omniflow_cli.generate import generate
-from omniflow_cli.help_text import Command, CommandGroup, examples
 from omniflow_cli.list_components import list_components
 from omniflow_cli.list_recipes import list_recipes
 from omniflow_cli.show import show

@@ -15,9 +15,9 @@ from omniflow_cli.flags import AsJson
 def doctor(as_json: AsJson = False) -> None:
     """Check versions, device, plugins and Hub settings.
 
-    The exit code is 1 when something is broken: an unrelated package in the place of ours, a missing or unfit dependency, a torch
-    that cannot be imported, a plugin that fails to load. A name that two plugins claim is no
-    fault: both stay in reach.
+    The exit code is 1 when something is broken: an unrelated package in the place of ours, a
+    missing or unfit dependency, a torch that cannot be imported, a plugin that fails to load. A
+    name that two plugins claim is no fault: both stay in reach.
     """
     from omniflow_cli.environment import gather
 

@@ -1,4 +1,4 @@
-"""Help pages in plain text: flags in sections, examples at the end; costs no import of rich."""
+"""How commands are parsed and helped: values as typed, pages in plain text, flags in sections."""
 
 from __future__ import annotations
 
@@ -9,8 +9,30 @@ from typer.core import TyperCommand, TyperGroup
 from omniflow.errors import UnknownNameError
 
 
+class _AsTyped:
+    """Leaves the values of the command line as they are."""
+
+    def coerce(self, value: Any, **_: Any) -> Any:
+        return value
+
+
+def _take_as_typed(parameters: list[Any]) -> None:
+    """Keep typer from converting values; all of ours are text, checked by the library.
+
+    Typer 0.29 converts with pydantic, even text to text, and importing that takes longer than all
+    else that listing components does. Other releases have no such method and lose nothing.
+    """
+    for parameter in parameters:
+        if hasattr(parameter, "get_runtime_param"):
+            parameter.get_runtime_param = _AsTyped
+
+
 class Command(TyperCommand):
     """A command whose help lists its flags section by section (`rich_help_panel`)."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _take_as_typed(self.params)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the sections in the order in which the signature names them."""
@@ -32,6 +54,10 @@ class Command(TyperCommand):
 
 class CommandGroup(TyperGroup):
     """The commands, in the order of their registration; an unknown one is told as our errors."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _take_as_typed(self.params)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the first argument names.
