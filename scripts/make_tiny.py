@@ -429,7 +429,8 @@ def text_flow_loss(predicted: Tensor, clean: Tensor) -> Tensor:
 def train_transformer(folder: Path, work: Path, options: argparse.Namespace, log: Log) -> None:
     """Train the text stream of the joint transformer on the latents of the frozen text VAE."""
     vae = load_text_vae(work)
-    texts = captions("train", options.captions) + prose(options.captions // 12, options.seed + 2)
+    count = options.flow_captions
+    texts = captions("train", count) + prose(count // 12, options.seed + 2)
     latents = encode_all(vae, as_ids(texts, folder))
     transformer = new_transformer(options.seed)
     smoothed = new_transformer(options.seed).requires_grad_(False)
@@ -457,7 +458,7 @@ def train_transformer(folder: Path, work: Path, options: argparse.Namespace, log
             pace = (time.monotonic() - started) / step
             log(f"transformer step {step}: loss {total / 100:.4f}, {pace:.3f} s a step")
             total = 0.0
-        if step % 1000 == 0:
+        if step % 500 == 0:
             made = speak(vae, generate_latents(smoothed, 64, steps=25, seed=1), folder)
             log(f"transformer step {step}: {fluent_share(made):.0%} fluent; {made[:4]}")
             write_tensors(work / "transformer.safetensors", unshared(smoothed))
@@ -701,8 +702,9 @@ def main() -> None:
     parser.add_argument("--text-batch", type=int, default=32)
     parser.add_argument("--text-vae-steps", type=int, default=4000)
     parser.add_argument("--text-vae-lr", type=float, default=2e-3)
-    parser.add_argument("--flow-batch", type=int, default=256)
-    parser.add_argument("--transformer-steps", type=int, default=6000)
+    parser.add_argument("--flow-captions", type=int, default=40_000)
+    parser.add_argument("--flow-batch", type=int, default=96)
+    parser.add_argument("--transformer-steps", type=int, default=5000)
     parser.add_argument("--transformer-lr", type=float, default=1.5e-3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -16,7 +16,7 @@ class _AsTyped:
         return value
 
 
-def _take_as_typed(parameters: list[Any]) -> None:
+def _taken_as_typed(parameters: list[Any]) -> list[Any]:
     """Keep typer from converting values; all of ours are text, checked by the library.
 
     Typer 0.29 converts with pydantic, even text to text, and importing that takes longer than all
@@ -25,14 +25,15 @@ def _take_as_typed(parameters: list[Any]) -> None:
     for parameter in parameters:
         if hasattr(parameter, "get_runtime_param"):
             parameter.get_runtime_param = _AsTyped
+    return parameters
 
 
 class Command(TyperCommand):
     """A command whose help lists its flags section by section (`rich_help_panel`)."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _take_as_typed(self.params)
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, the one for help among them."""
+        return _taken_as_typed(super().get_params(ctx))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the sections in the order in which the signature names them."""
@@ -55,9 +56,9 @@ class Command(TyperCommand):
 class CommandGroup(TyperGroup):
     """The commands, in the order of their registration; an unknown one is told as our errors."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _take_as_typed(self.params)
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters, the one for help among them."""
+        return _taken_as_typed(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the first argument names.

@@ -44,7 +44,8 @@ def evaluate(
     if output_json is not None:
         check_writable(Path(output_json), flag="--output-json")
     file = read_predictions(predictions)
-    evaluation = evaluate_predictions(file, named or _constructed(_fitting(file)))
+    chosen = _constructed(_fitting(file)) if named is None else named
+    evaluation = evaluate_predictions(file, chosen)
     if output_json is not None:
         write_results(output_json, evaluation)
     if as_json:

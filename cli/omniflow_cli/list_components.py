@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from omniflow.plugins import Plugins, installed_plugins
+from omniflow.plugins import installed_plugins
+from omniflow.plugins import list_components as installed_components
 from omniflow.registry import KINDS, Component, Registry
 from omniflow_cli import logs, render
 from omniflow_cli.flags import AsJson, text
@@ -15,18 +16,19 @@ def list_components(
     as_json: AsJson = False,
 ) -> None:
     """List the components there are, by kind and name."""
+    if as_json:
+        render.as_json([_content(component) for component in installed_components(kind)])
+        return
+    # Told below the table, and not before it.
     with logs.plugins_untold():
         plugins = installed_plugins()
     registry = plugins.registry
-    if kind is not None:
-        registry.check_kind(kind)
-    components = registry.components(kind)
-    if as_json:
-        render.as_json(_content(components, plugins))
-        return
     render.table(
         ("kind", "name", "summary", "origin"),
-        [(c.kind, _listed_name(registry, c), c.summary, str(c.origin)) for c in components],
+        [
+            (c.kind, _listed_name(registry, c), c.summary, str(c.origin))
+            for c in registry.components(kind)
+        ],
     )
     for group in registry.conflicts():
         if kind in (None, group[0].kind):
@@ -35,31 +37,14 @@ def list_components(
         render.line(f"not loaded: {report.origin}: {report.reason} (see: omniflow doctor)")
 
 
-def _content(components: list[Component], plugins: Plugins) -> dict[str, Any]:
+def _content(component: Component) -> dict[str, str]:
     return {
-        "components": [
-            {
-                "kind": component.kind,
-                "name": component.name,
-                "qualified_name": component.qualified_name,
-                "summary": component.summary,
-                "distribution": component.origin.distribution,
-                "version": component.origin.version,
-            }
-            for component in components
-        ],
-        "conflicts": [
-            [component.qualified_name for component in group]
-            for group in plugins.registry.conflicts()
-        ],
-        "not_loaded": [
-            {
-                "distribution": report.origin.distribution,
-                "version": report.origin.version,
-                "reason": report.reason,
-            }
-            for report in plugins.failures
-        ],
+        "kind": component.kind,
+        "name": component.name,
+        "qualified_name": component.qualified_name,
+        "summary": component.summary,
+        "distribution": component.origin.distribution,
+        "version": component.origin.version,
     }
 
 

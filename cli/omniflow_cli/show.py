@@ -112,9 +112,11 @@ def _page_of(component: Component) -> _Page:
     loaded = load_component(registry, component.kind, component.qualified_name)
     parameters = {option.name for option in signature_options(loaded)}
     backbone = DEFAULT_NAMES["backbone"]
-    # Every backbone has these; what is not a component of a recipe has no defaults there.
-    chosen: Any = load_component(registry, "backbone", backbone)
-    defaults = chosen.recipe_defaults.get(component.kind, {})
+    defaults: dict[str, Any] = {}
+    # A metric is no part of a recipe, and needs no torch to be shown.
+    if component.kind != "metric":
+        chosen: Any = load_component(registry, "backbone", backbone)
+        defaults = chosen.recipe_defaults.get(component.kind, {})
     return _Page(
         component=component,
         description=_first_paragraph(inspect.getdoc(loaded) or ""),

@@ -348,11 +348,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", default="", help="only candidates whose name contains this")
+    parser.add_argument("--only", nargs="+", default=[""], help="parts of candidates' names")
     parser.add_argument("--options", action="store_true", help="also our own options")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    chosen = {name: make for name, make in candidates().items() if arguments.only in name}
+    chosen = {
+        name: make
+        for name, make in candidates().items()
+        if any(part in name for part in arguments.only)
+    }
     if arguments.options:
         chosen |= option_candidates()
 

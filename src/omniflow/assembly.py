@@ -134,7 +134,9 @@ def construct(
     built_backbone = cast("Backbone", construct_component(registry, "backbone", backbone))
     options = dict(head.options)
     features = options.pop("features")
-    head_dim = options.pop("latent_dim") or built_backbone.latent_dim
+    head_dim = options.pop("latent_dim")
+    if head_dim is None:
+        head_dim = built_backbone.latent_dim
     if head_dim < 1:
         raise ConfigError(
             "head.latent_dim",

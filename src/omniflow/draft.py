@@ -96,6 +96,8 @@ class Draft:
         if section in LIST_SECTIONS:
             return self._with_list_setting(section, rest, Said(value, where))
         tree = _nested(rest, Said(value, where))
+        if section != "training":
+            tree = _named(section, tree, optional=True)
         return Draft({section: tree}).over(self)
 
     def name_of(self, section: str) -> Said | None:
@@ -106,6 +108,7 @@ class Draft:
     def _with_list_setting(self, section: str, rest: list[str], said: Said) -> Draft:
         entries: list[Tree] = list(self.sections.get(section, []))
         names = [entry["name"].value for entry in entries]
+        key = ".".join([section, *rest])
         if rest[0].isdigit() and len(rest) > 1:
             position = int(rest.pop(0))
         elif rest[0] in names and len(rest) > 1:
@@ -114,13 +117,14 @@ class Draft:
             position = 0 if len(entries) == 1 else len(entries)
         if position >= len(entries):
             raise UsageError(
-                f"{section}.{'.'.join(rest)} fits no {section}",
+                f"{key} fits no {section}",
                 where=said.where,
                 expected=f"{section}.NAME.{rest[-1]} with one of {', '.join(names)}"
                 if names
                 else f"a {section} to be named first",
             )
-        entries[position] = _merged(_nested(rest, said), entries[position])
+        tree, below = _named(section, _nested(rest, said), optional=True), entries[position]
+        entries[position] = tree if _renames(tree, below) else _merged(tree, below)
         return Draft({**self.sections, section: entries})
 
 
@@ -130,6 +134,8 @@ def plain(tree: Any) -> Any:
         return tree.value
     if isinstance(tree, Mapping):
         return {key: plain(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [plain(value) for value in tree]
     return tree
 
 
@@ -137,7 +143,8 @@ def origin_of(tree: Any) -> str | None:
     """Where the first value of a tree was said."""
     if isinstance(tree, Said):
         return tree.where
-    return next((origin_of(value) for value in tree.values()), None)
+    values = tree.values() if isinstance(tree, Mapping) else tree
+    return next((origin_of(value) for value in values), None)
 
 
 def _renames(said: Tree, below: Tree) -> bool:
@@ -173,16 +180,18 @@ def _sections(tree: Any) -> Tree:
     if not isinstance(tree, dict):
         raise UsageError(
             "not a recipe",
-            where=origin_of(tree) if isinstance(tree, Said) else None,
+            where=origin_of(tree),
             expected=f"sections {', '.join(SECTIONS)}",
         )
     said_format = tree.pop("format", Said(FORMAT))
     if plain(said_format) != FORMAT:
-        raise ConfigError("format", plain(said_format), expected=FORMAT, where=said_format.where)
+        raise ConfigError(
+            "format", plain(said_format), expected=FORMAT, where=origin_of(said_format)
+        )
     sections: Tree = {}
     for name, value in tree.items():
         if name not in SECTIONS:
-            raise UnknownNameError("section of a recipe", name, SECTIONS, where=_where_of(value))
+            raise UnknownNameError("section of a recipe", name, SECTIONS, where=origin_of(value))
         if name in LIST_SECTIONS:
             sections[name] = [_named(name, entry) for entry in _entries(value)]
         elif name == "training":
@@ -205,12 +214,12 @@ def _named(section: str, value: Any, *, optional: bool = False) -> Tree:
     tree = _mapping(section, value)
     if "name" not in tree and not optional:
         raise UsageError(
-            f"an entry of {section} has no name", where=_where_of(tree), expected="name: NAME"
+            f"an entry of {section} has no name", where=origin_of(tree), expected="name: NAME"
         )
     named = tree.get("name")
     if named is not None and not (isinstance(named, Said) and isinstance(named.value, str)):
         raise ConfigError(
-            f"{section}.name", plain(named), expected="a name", where=_where_of(named)
+            f"{section}.name", plain(named), expected="a name", where=origin_of(named)
         )
     return tree
 
@@ -218,13 +227,7 @@ def _named(section: str, value: Any, *, optional: bool = False) -> Tree:
 def _mapping(section: str, value: Any) -> Tree:
     if isinstance(value, dict):
         return value
-    raise ConfigError(section, plain(value), expected="options by name", where=_where_of(value))
-
-
-def _where_of(value: Any) -> str | None:
-    if isinstance(value, Said | dict):
-        return origin_of(value)
-    return next((_where_of(item) for item in value), None)
+    raise ConfigError(section, plain(value), expected="options by name", where=origin_of(value))
 
 
 def _read_yaml(path: Path) -> Any:
@@ -245,6 +248,10 @@ def _read_yaml(path: Path) -> Any:
         ) from error
     except yaml.YAMLError as error:
         raise UsageError("not readable as YAML", where=str(path)) from error
+    except RecursionError as error:
+        raise UsageError("it is nested too deeply", where=str(path)) from error
+    except OSError as error:
+        raise UsageError(f"cannot be read ({error.strerror})", where=str(path)) from error
     finally:
         if loader is not None:
             loader.dispose()
@@ -252,7 +259,9 @@ def _read_yaml(path: Path) -> Any:
 
 def _tree_of(node: yaml.Node, loader: yaml.SafeLoader, file: str) -> Any:
     where = f"{file}:{node.start_mark.line + 1}"
-    if isinstance(node, yaml.MappingNode):
+    # Other tags are left to the loader, which refuses those that would run code.
+    is_plain = node.tag in (loader.DEFAULT_MAPPING_TAG, loader.DEFAULT_SEQUENCE_TAG)
+    if isinstance(node, yaml.MappingNode) and is_plain:
         tree: Tree = {}
         for key_node, value_node in node.value:
             key = str(loader.construct_object(key_node, deep=True))
@@ -265,6 +274,12 @@ def _tree_of(node: yaml.Node, loader: yaml.SafeLoader, file: str) -> Any:
     holds_mappings = isinstance(node, yaml.SequenceNode) and any(
         isinstance(item, yaml.MappingNode) for item in node.value
     )
-    if holds_mappings:
+    if holds_mappings and is_plain:
         return [_tree_of(item, loader, file) for item in node.value]
-    return Said(loader.construct_object(node, deep=True), where)
+    try:
+        return Said(loader.construct_object(node, deep=True), where)
+    except ValueError as error:
+        # Some scalars look like a date or a number and are none: 2020-13-45, 0x_.
+        raise UsageError(
+            f"{node.value!r} is not readable ({error})", where=where, expected="quotes around text"
+        ) from error

@@ -66,6 +66,10 @@ class OmniFlowError(Exception):
     def __str__(self) -> str:
         return self.render()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the constructor with the message alone, which subclasses refuse.
+        return _restored, (type(self), self.args, self.__dict__)
+
 
 class UsageError(OmniFlowError):
     """A person's mistake: bad configuration, a missing file, a name nobody registered."""
@@ -172,6 +176,15 @@ class CheckpointError(UsageError):
 
 class TrainingError(OmniFlowError):
     """Training cannot go on: a loss that is not finite, no memory, a full disk."""
+
+
+def _restored(
+    error_type: type[OmniFlowError], args: tuple[Any, ...], facts: dict[str, Any]
+) -> OmniFlowError:
+    """An error as it was on the other side of a process or a copy."""
+    error = error_type.__new__(error_type, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 def closest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:

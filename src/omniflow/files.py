@@ -5,6 +5,7 @@ A crash at any moment leaves the previous file or folder as it was.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -47,6 +48,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield beside
+            # Some writers make files that nobody else may read.
+            beside.chmod(_mode_of(target))
             _flush(beside)
             os.replace(beside, target)
         finally:
@@ -58,9 +61,13 @@ def writing_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `target` when the block ends without an error.
 
     The old folder is moved aside before the new one is renamed into its place and removed after
-    it, so that at every moment one whole folder exists under the name or beside it.
+    it, so that at every moment one whole folder exists under the name or beside it. A symbolic
+    link is followed.
     """
-    with _told(target):
+    path, target = target, target.resolve()
+    with _told(path):
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         previous = temporary.with_name(temporary.name + ".previous")
@@ -74,6 +81,8 @@ def writing_folder(target: Path) -> Iterator[Path]:
                 os.replace(target, previous)
             os.replace(temporary, target)
         finally:
+            if previous.exists() and not target.exists():
+                os.replace(previous, target)
             for leftover in (temporary, previous):
                 if leftover.exists():
                     shutil.rmtree(leftover)
@@ -95,6 +104,11 @@ def _told(path: str | Path) -> Iterator[None]:
 def _flush(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _mode_of(target: Path) -> int:
+    """The permissions of the file that is there, or else what a new file gets."""
+    return target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
 
 
 def _umask() -> int:

@@ -83,7 +83,8 @@ def options_of(component: Component) -> list[Option]:
     """The options of a component, common ones last.
 
     Raises:
-        PluginError: If the class cannot be imported or its constructor is not introspectable.
+        PluginError: If the class cannot be imported, its constructor is not introspectable, or it
+            has an option of the name `name`, which in a recipe is the component's own.
     """
     supplied = SUPPLIED.get(component.kind, frozenset())
     own = [
@@ -91,6 +92,11 @@ def options_of(component: Component) -> list[Option]:
         for option in signature_options(component.load(), owner=str(component.origin))
         if option.name not in supplied
     ]
+    if any(option.name == "name" for option in own):
+        raise PluginError(
+            f"{component.kind} {component.name!r} of {component.origin} has an option 'name'",
+            expected="another word; in a recipe, name is the component's own",
+        )
     return own + list(COMMON.get(component.kind, ()))
 
 
@@ -99,7 +105,7 @@ def signature_options(target: Callable[..., Any], *, owner: str = "omniflow") ->
     function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
     try:
         hints = get_type_hints(function)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise PluginError(
             f"the type hints of {target.__qualname__} ({owner}) cannot be read: {error}",
             expected="types that are importable at run time",
@@ -146,7 +152,11 @@ def check_options(
         if option.name not in values:
             if option.is_required:
                 mistakes.append(
-                    ConfigError(option.name, None, expected=f"a {option.type_name} for {owner}")
+                    UsageError(
+                        f"option {option.name} of {owner} is not given",
+                        where=where("name"),
+                        expected=option.type_name,
+                    )
                 )
             else:
                 resolved[option.name] = option.default
@@ -176,7 +186,7 @@ def fit(option: Option, value: Any) -> Any:
         structured = parsed is None or isinstance(parsed, list | dict)
         candidates = [parsed, value] if structured else [value, parsed]
     for candidate in candidates:
-        if isinstance(candidate, bool) and not _accepts_bool(option.annotation):
+        if _holds_bool(candidate) and not _accepts_bool(option.annotation):
             continue
         try:
             return adapter.validate_python(candidate)
@@ -195,7 +205,8 @@ def parse_value(text: str) -> Any:
     """A value typed on the command line, read as YAML; the text itself when it is not YAML."""
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    # Some scalars look like a date or a number and are none: 2020-13-45, 0x_.
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -267,7 +278,17 @@ def _choices(annotation: Any) -> list[Any]:
 
 
 def _accepts_bool(annotation: Any) -> bool:
-    return any(part in (bool, Any) for part in _parts(annotation))
+    if get_origin(annotation) is Literal:
+        return any(isinstance(choice, bool) for choice in get_args(annotation))
+    return annotation in (bool, Any) or any(map(_accepts_bool, get_args(annotation)))
+
+
+def _holds_bool(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_bool, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_holds_bool, value))
+    return isinstance(value, bool)
 
 
 def _argument_helps(docstring: str) -> dict[str, str]:

@@ -180,8 +180,11 @@ def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginRe
     try:
         components = _components_of(source)
         registry.add(components)
-    # A stranger's import may raise anything, SystemExit included; nothing of it may get out.
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    # A stranger's import may raise anything, an exit or a panic of a compiled extension included;
+    # nothing of it may get out.
+    except BaseException as error:
         if strict:
             raise PluginError(f"plugin {source.name} of {source.origin} fails: {error}") from error
         reason = (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,11 +151,7 @@ class PretrainedSource:
 
     def _require_weights(self, folder: Path) -> None:
         if not any((folder / name).is_file() for name in WEIGHTS[:2]):
-            others = [
-                file.name
-                for file in sorted(folder.iterdir())
-                if fnmatch(file.name, "*.bin") or fnmatch(file.name, "*.pt")
-            ]
+            others = sorted(file.name for end in ("bin", "pt") for file in folder.glob(f"*.{end}"))
             raise CheckpointError(
                 f"{WEIGHTS[0]} is missing",
                 where=self.path,
@@ -169,7 +164,7 @@ def _names_a_folder(path: str) -> bool:
     return path.startswith((".", "/", "~")) or "\\" in path or path.count("/") > 1
 
 
-def _fetched(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def _fetched(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         GatedRepoError,
@@ -180,8 +175,12 @@ def _fetched(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Pa
     )
 
     local = "a local folder with its files works without the Hub"
+    # Gigabytes of weights show how far they are, kilobytes of settings do not.
+    bar = None if patterns == WEIGHTS else _silent_bar()
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
+        return Path(
+            snapshot_download(hub_id, revision=revision, allow_patterns=[*patterns], tqdm_class=bar)
+        )
     except HFValidationError as error:
         raise UsageError(
             f"{hub_id!r} is neither a folder nor a Hub id", expected="FOLDER or OWNER/NAME"
@@ -212,6 +211,17 @@ def _fetched(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Pa
             where=constants.ENDPOINT,
             notes=["HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there", local],
         ) from error
+
+
+def _silent_bar() -> Any:
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    class Silent(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+    return Silent
 
 
 @contextmanager

@@ -124,15 +124,34 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The text of a recipe file; read back, it gives this recipe."""
-        return yaml.safe_dump(
-            _plain(self.to_dict()), sort_keys=False, allow_unicode=True, default_flow_style=False
+        text: str = yaml.dump(
+            _plain(self.to_dict()),
+            Dumper=_Dumper,
+            sort_keys=False,
+            allow_unicode=True,
+            default_flow_style=False,
         )
+        return text
 
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with the library, by name."""
     folder = Path(__file__).parent / "recipes"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes nothing but plain data; text always reads back as it was."""
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML 6.0 takes these for ends of lines unless they are escaped.
+    has_line_separator = not {"\x85", "\u2028", "\u2029"}.isdisjoint(text)
+    style = '"' if has_line_separator else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
 
 
 def _plain(value: Any) -> Any:

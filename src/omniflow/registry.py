@@ -56,9 +56,11 @@ class Component:
         module_name, _, attribute = self.target.partition(":")
         try:
             loaded = getattr(import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
+        # A stranger's import may raise anything; whatever it is, it is this component's fault.
+        except (Exception, SystemExit) as error:
+            reason = str(error) or type(error).__name__
             raise PluginError(
-                f"{self.kind} {self.name!r} of {self.origin} cannot be imported ({error})",
+                f"{self.kind} {self.name!r} of {self.origin} cannot be imported ({reason})",
                 expected=f"a class at {self.target}",
             ) from error
         if not isinstance(loaded, type):
@@ -178,14 +180,22 @@ def _check_shape(component: Component) -> None:
             f"{component.origin} registers {component.name!r} as a {component.kind!r}",
             expected=f"one of {', '.join(KINDS)}",
         )
-    if not component.name or ":" in component.name or component.name != component.name.strip():
+    name = component.name
+    if not isinstance(name, str) or not name or ":" in name or name != name.strip():
         raise PluginError(
             f"{component.origin} registers a {component.kind} under {component.name!r}",
             expected="a name without a colon or outer spaces",
         )
-    if isinstance(component.target, str) and component.target.count(":") != 1:
+    if not _is_target(component.target):
         raise PluginError(
             f"{component.kind} {component.name!r} of {component.origin} has target "
             f"{component.target!r}",
-            expected="package.module:Class",
+            expected="a class, or package.module:Class",
         )
+
+
+def _is_target(target: object) -> bool:
+    if isinstance(target, str):
+        module, colon, attribute = target.partition(":")
+        return bool(colon) and all(part.isidentifier() for part in (*module.split("."), attribute))
+    return isinstance(target, type)

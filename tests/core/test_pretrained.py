@@ -61,7 +61,7 @@ def online(monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     # Nothing listens on the discard port.
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    set_endpoint(monkeypatch, "http://127.0.0.1:9")
 
 
 @pytest.fixture
@@ -72,11 +72,18 @@ def hub(online, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), fresh)
     thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    set_endpoint(monkeypatch, f"http://127.0.0.1:{server.server_port}")
     yield fresh
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def set_endpoint(monkeypatch, url):
+    """As HF_ENDPOINT does, which is read once, at import."""
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 def refusal(source):
@@ -88,8 +95,9 @@ def refusal(source):
     return caught.value
 
 
-def test_files_that_fit_are_fetched_and_the_others_left(hub):
+def test_files_that_fit_are_fetched_and_the_others_left(hub, capfd):
     folder = PretrainedSource("acme/model").folder("config.json")
+    assert capfd.readouterr() == ("", "")
     assert json.loads((folder / "config.json").read_text()) == {"model_type": "acme"}
     assert not (folder / "vocab.json").exists()
 

@@ -18,6 +18,9 @@ GRADIENTS = ("straight-through", "rotation")
 #: A code counts as dead in the statistics below this share of an even usage.
 DEAD_SHARE = 0.01
 
+#: Patience that a code has left when it was just replaced: nothing is lost with it yet.
+_FRESH_SHARE = 0.25
+
 _TINY = 1e-12
 
 
@@ -51,8 +54,9 @@ class VectorQuantiser(nn.Module):
         commitment_weight: Weight of the squared distance between vectors and codes in the loss.
         decay: Share of the moving averages that each step keeps, in [0, 1).
         revive_after: A code that nobody chose while `revive_after * codebook_size` vectors went by
-            is replaced with one of the batch's vectors; 0 switches that off. The codebook starts
-            out dead, so that it is first filled with vectors and not with noise.
+            is replaced with one of the batch's vectors, and again after a quarter of that if
+            nobody takes to it; 0 switches that off. The codebook starts out dead, so that it is
+            first filled with vectors.
         gradient: "straight-through" hands gradients back unchanged, "rotation" through the rotation
             and rescaling that take the vector to its code (Fifty et al. 2024, arXiv 2410.06424).
 
@@ -92,7 +96,7 @@ class VectorQuantiser(nn.Module):
         self.register_buffer("codebook", torch.randn(codebook_size, dim))
         # Moving average of how often a step chooses each code.
         self.register_buffer("usage", torch.zeros(codebook_size))
-        # Vectors since each code was last chosen or replaced, divided by the codebook size.
+        # Vectors since each code was last chosen, divided by the codebook size.
         self.register_buffer("idle", torch.full((codebook_size,), torch.inf))
 
     def forward(self, vectors: Tensor) -> Quantised:
@@ -163,7 +167,7 @@ class VectorQuantiser(nn.Module):
         replacements = candidates[turn.clamp(0, len(candidates) - 1)]
         self.codebook.copy_(torch.where(revived[:, None], replacements, self.codebook))
         self.usage.masked_fill_(revived, 0.0)
-        self.idle.masked_fill_(revived, 0.0)
+        self.idle.masked_fill_(revived, (1.0 - _FRESH_SHARE) * self.revive_after)
 
     def _candidates(self, flat: Tensor, codes: Tensor) -> Tensor:
         return flat[torch.rand(len(flat), device=flat.device).argsort()]
