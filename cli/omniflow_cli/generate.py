@@ -190,14 +190,13 @@ def _draft(datasets: list[str], settings: list[str], run: Draft | None) -> Draft
     """The datasets that were said, else the run's own, else the default."""
     from omniflow.draft import Draft
     from omniflow.errors import UsageError
-    from omniflow.resolve import DEFAULT_DATASET
 
     if datasets:
         draft = Draft.from_mapping({"dataset": datasets}, where="--dataset")
     elif run is not None and run.sections.get("dataset"):
         draft = Draft({"dataset": run.sections["dataset"]})
     else:
-        draft = Draft.from_mapping({"dataset": [DEFAULT_DATASET]})
+        draft = Draft.empty()
     for setting in settings:
         key, value = key_and_value(setting)
         if key.partition(".")[0] != "dataset":

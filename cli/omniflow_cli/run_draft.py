@@ -41,9 +41,8 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
         base: The recipe, or nothing.
     """
     from omniflow.draft import Draft
-    from omniflow.resolve import DEFAULT_DATASET
 
-    draft = base.over(Draft.from_mapping({"dataset": [DEFAULT_DATASET]}))
+    draft = base
     for name in (*NAMES, *LISTS):
         if said[name]:
             draft = Draft.from_mapping({name: said[name]}, where=flag_of(name)).over(draft)

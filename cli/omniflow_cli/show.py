@@ -105,13 +105,13 @@ class _Page:
 
 
 def _page_of(component: Component) -> _Page:
+    from omniflow.draft import DEFAULTS
     from omniflow.options import SUPPLIED, load_component, options_of, signature_options
-    from omniflow.resolve import DEFAULT_NAMES
 
     registry = installed_plugins().registry
     loaded = load_component(registry, component.kind, component.qualified_name)
     parameters = {option.name for option in signature_options(loaded)}
-    backbone = DEFAULT_NAMES["backbone"]
+    backbone = DEFAULTS["backbone"]
     defaults: dict[str, Any] = {}
     # A metric is no part of a recipe, and needs no torch to be shown.
     if component.kind != "metric":

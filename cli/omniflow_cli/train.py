@@ -121,12 +121,10 @@ def train(
 
 def _stem(draft: Any) -> str:
     """HEAD-REFINER, for the folder's name."""
-    from omniflow.resolve import DEFAULT_NAMES
+    from omniflow.draft import Draft
 
-    named = {kind: draft.name_of(kind) for kind in ("head", "refiner")}
-    return "-".join(
-        said.value if said is not None else DEFAULT_NAMES[kind] for kind, said in named.items()
-    )
+    sections = draft.over(Draft.defaults()).sections
+    return "-".join(sections[kind]["name"].value for kind in ("head", "refiner"))
 
 
 def _content(result: RunResult) -> dict[str, Any]:

@@ -7,7 +7,7 @@ _COMPONENTS = (
     (
         "backbone",
         "folder",
-        "backbones.published:PublishedBackbone",
+        "backbones.folder:FolderBackbone",
         "A folder in the published layout",
     ),
     ("head", "linear", "heads.linear:LinearHead", "The backbone's own last text projection"),

@@ -27,6 +27,16 @@ class Said:
     where: str | None = None
 
 
+#: What a run is made of when nobody says otherwise, and where that is said.
+DEFAULTS: Mapping[str, Any] = {
+    "backbone": "tiny",
+    "head": "mlp",
+    "refiner": "none",
+    "objective": "text-decoder",
+    "dataset": ["scenes"],
+}
+BY_DEFAULT = "the defaults"
+
 #: Nested mappings whose leaves are `Said`; list sections hold a list of such mappings.
 Tree = dict[str, Any]
 
@@ -41,6 +51,11 @@ class Draft:
     def empty(cls) -> Draft:
         """Nothing said."""
         return cls({})
+
+    @classmethod
+    def defaults(cls) -> Draft:
+        """What holds when nobody says otherwise."""
+        return cls.from_mapping(DEFAULTS, where=BY_DEFAULT)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str | None = None) -> Draft:
@@ -100,13 +115,9 @@ class Draft:
             tree = _named(section, tree, optional=True)
         return Draft({section: tree}).over(self)
 
-    def name_of(self, section: str) -> Said | None:
-        """The component that a single section names."""
-        named: Said | None = self.sections.get(section, {}).get("name")
-        return named
-
     def _with_list_setting(self, section: str, rest: list[str], said: Said) -> Draft:
-        entries: list[Tree] = list(self.sections.get(section, []))
+        sections = self.over(Draft.defaults()).sections
+        entries: list[Tree] = list(sections.get(section, []))
         names = [entry["name"].value for entry in entries]
         key = ".".join([section, *rest])
         if rest[0].isdigit() and len(rest) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from omniflow.draft import Draft, Said, Tree, origin_of, plain
+from omniflow.draft import BY_DEFAULT, Draft, Said, Tree, origin_of, plain
 from omniflow.errors import ConfigError, MistakesError, UsageError
 from omniflow.options import (
     Option,
@@ -14,20 +14,12 @@ from omniflow.options import (
     options_of,
     signature_options,
 )
+from omniflow.plugins import DISTRIBUTION
 from omniflow.recipe import LIST_SECTIONS, SINGLE_SECTIONS, Choice, Recipe, TrainingOptions
 
 if TYPE_CHECKING:
     from omniflow.interfaces import Backbone
     from omniflow.registry import Component, Registry
-
-#: What a run is made of when nobody says otherwise.
-DEFAULT_NAMES = {
-    "backbone": "tiny",
-    "head": "mlp",
-    "refiner": "none",
-    "objective": "text-decoder",
-}
-DEFAULT_DATASET = "scenes"
 
 T = TypeVar("T")
 
@@ -38,14 +30,14 @@ def resolve(draft: Draft, registry: Registry) -> Recipe:
     Raises:
         UsageError: If anything does not fit; all mistakes are reported together.
     """
+    draft = draft.over(Draft.defaults())
     mistakes: list[UsageError] = []
     chosen: dict[str, Any] = {}
     defaults = _collect(mistakes, lambda: _backbone_defaults(draft, registry)) or {}
     for kind in SINGLE_SECTIONS:
-        tree = draft.sections.get(kind, {})
-        chosen[kind] = _choose(registry, kind, tree, defaults, mistakes)
+        chosen[kind] = _choose(registry, kind, draft.sections[kind], defaults, mistakes)
     for kind in LIST_SECTIONS:
-        entries = draft.sections.get(kind, _default_entries(kind))
+        entries = draft.sections.get(kind, [])
         chosen[kind] = tuple(_choose(registry, kind, tree, defaults, mistakes) for tree in entries)
     training = _training(draft.sections.get("training", {}), defaults, mistakes)
     _refuse(mistakes)
@@ -59,7 +51,7 @@ def resolve_datasets(draft: Draft, registry: Registry) -> tuple[Choice, ...]:
         UsageError: If anything does not fit; all mistakes are reported together.
     """
     mistakes: list[UsageError] = []
-    entries = draft.sections.get("dataset", _default_entries("dataset"))
+    entries = draft.over(Draft.defaults()).sections["dataset"]
     chosen = [_choose(registry, "dataset", tree, {}, mistakes) for tree in entries]
     _refuse(mistakes)
     return tuple(choice for choice in chosen if choice is not None)
@@ -70,15 +62,18 @@ def _refuse(mistakes: list[UsageError]) -> None:
         raise mistakes[0] if len(mistakes) == 1 else MistakesError(mistakes)
 
 
-def _default_entries(kind: str) -> list[Tree]:
-    return [{"name": Said(DEFAULT_DATASET)}] if kind == "dataset" else []
-
-
 def _backbone_defaults(draft: Draft, registry: Registry) -> Mapping[str, Any]:
-    named = draft.name_of("backbone")
-    name = named.value if named else DEFAULT_NAMES["backbone"]
-    loaded = load_component(registry, "backbone", name, where=named.where if named else None)
+    said = draft.sections["backbone"]["name"]
+    name = _name(registry, "backbone", said)
+    loaded = load_component(registry, "backbone", name, where=said.where)
     return cast("type[Backbone]", loaded).recipe_defaults
+
+
+def _name(registry: Registry, kind: str, said: Said) -> str:
+    """The name as said; a default that others claim too means the built-in."""
+    name = str(said.value)
+    is_claimed = said.where == BY_DEFAULT and name not in registry.names(kind)
+    return f"{DISTRIBUTION}:{name}" if is_claimed else name
 
 
 def _choose(
@@ -89,8 +84,7 @@ def _choose(
     mistakes: list[UsageError],
 ) -> Choice | None:
     said = {key: value for key, value in tree.items() if key != "name"}
-    named = tree.get("name")
-    name = named.value if named is not None else DEFAULT_NAMES[kind]
+    name = _name(registry, kind, tree["name"])
     where = {key: origin for key, value in tree.items() if (origin := origin_of(value))}
     component = _collect(mistakes, lambda: registry.get(kind, name, where=where.get("name")))
     if component is None:

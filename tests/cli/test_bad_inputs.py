@@ -68,7 +68,7 @@ MISTAKES = {
     ),
     "set of a section": ("train --set head=vq", "--set: 'head' names no option"),
     "set of no dataset": (
-        "train --set dataset.3.path=x", "--set: dataset.path fits no dataset", "scenes"
+        "train --set dataset.3.path=x", "--set: dataset.3.path fits no dataset", "scenes"
     ),
     "set of the model's head": (
         "generate --checkpoint {model} --set head.hidden_dim=4",

@@ -18,8 +18,8 @@ def values(drafted):
     }
 
 
-def test_nothing_said_leaves_everything_but_the_dataset_open():
-    assert values(draft()) == {"dataset": [{"name": "scenes"}]}
+def test_nothing_said_leaves_everything_open():
+    assert values(draft()) == {}
 
 
 def test_flags_win_over_the_recipe_and_set_wins_over_flags():

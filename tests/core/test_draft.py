@@ -6,7 +6,7 @@ import pytest
 
 from omniflow.draft import Draft, Said, plain
 from omniflow.errors import ConfigError, UnknownNameError, UsageError
-from omniflow.recipe import FORMAT, shipped_recipes
+from omniflow.recipe import FORMAT, SINGLE_SECTIONS, shipped_recipes
 
 
 @pytest.fixture
@@ -324,7 +324,15 @@ def test_tuples_and_paths_are_taken_as_they_are():
     assert values(found)["dataset"] == [{"name": "text", "path": Path("a"), "columns": ["a", "b"]}]
 
 
-def test_name_of_a_section_is_none_until_said():
-    assert Draft.empty().name_of("head") is None
-    assert draft(head={"a": 1}).name_of("head") is None
-    assert draft(head="vq").name_of("head") == Said("vq")
+def test_defaults_name_every_component_that_a_run_needs():
+    sections = Draft.defaults().sections
+    named = {kind: sections[kind]["name"].value for kind in SINGLE_SECTIONS}
+    assert named == {
+        "backbone": "tiny", "head": "mlp", "refiner": "none", "objective": "text-decoder"
+    }  # fmt: skip
+    assert [entry["name"].value for entry in sections["dataset"]] == ["scenes"]
+
+
+def test_an_option_of_the_default_dataset_needs_no_name_of_it():
+    draft = Draft.empty().with_setting("dataset.size", 5)
+    assert plain(draft.sections["dataset"]) == [{"name": "scenes", "size": 5}]

@@ -349,7 +349,7 @@ def test_a_target_that_cannot_be_written_is_the_persons_to_change(tmp_path):
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     for target in (tmp_path / "file" / "predictions.json", tmp_path / "folder"):
-        with pytest.raises(UsageError, match="the file cannot be written"):
+        with pytest.raises(UsageError, match="cannot be written"):
             write_predictions(target, content)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 

@@ -178,6 +178,21 @@ def test_more_dead_codes_than_vectors_wait_for_their_turn():
     assert quantiser.idle[~changed].isinf().all()
 
 
+def test_a_replaced_code_that_nobody_takes_is_replaced_again_sooner():
+    torch.manual_seed(0)
+    quantiser = VectorQuantiser(2, 2, revive_after=8.0)
+    quantiser.codebook.copy_(torch.tensor([[0.0, 0.0], [50.0, 50.0]]))
+    replaced = []
+    for _ in range(30):
+        # The second code is put out of reach each time; one vector a step is half a sweep.
+        quantiser.codebook[1] = 50.0
+        quantiser(torch.zeros(1, 2))
+        replaced.append(bool(quantiser.codebook[1, 0] != 50.0))
+    steps = [step for step, changed in enumerate(replaced) if changed]
+    # At once, as the codebook starts out dead; then when 2 of the 8 sweeps are exceeded.
+    assert steps == [0, 5, 10, 15, 20, 25]
+
+
 def test_a_code_in_use_is_never_replaced():
     torch.manual_seed(0)
     quantiser = VectorQuantiser(2, 4, revive_after=1.0)

@@ -15,8 +15,10 @@ EXAMPLE = Path(__file__).parents[2] / "plugins_example" / "omniflow-adaptive-hea
 def pip_install(source: Path, target: Path) -> None:
     """Install a distribution into a folder of its own, with no network."""
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-        + ["--disable-pip-version-check", "--no-index", "--target", str(target), str(source)],
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-build-isolation", "--no-index", "--target", target, source),
+        ],
         check=True,
     )
 

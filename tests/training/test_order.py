@@ -56,7 +56,7 @@ def test_an_empty_dataset_is_refused():
 
 def test_joined_datasets_follow_one_another():
     joined = JoinedDataset([Numbers(2, "a"), Numbers(3, "b")])
-    assert [sample.id for sample in joined] == ["a0", "a1", "b0", "b1", "b2"]
+    assert [sample.id for sample in joined] == ["0/a0", "0/a1", "1/b0", "1/b1", "1/b2"]
     assert joined.notices() == ["2 numbers", "3 numbers"]
     with pytest.raises(IndexError):
         joined[5]

@@ -1,4 +1,4 @@
-"""A backbone from a folder in the layout of the published OmniFlow models."""
+"""What every backbone in the layout of the published OmniFlow models has in common."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _logger = logging.getLogger(__name__)
 
 
 class PublishedBackbone(Backbone):
-    """A frozen OmniFlow model from a local folder.
+    """A frozen OmniFlow model read from the published layout.
 
     Text only in this release: the image and audio streams are loaded but nothing feeds them. It
     stays in evaluation mode whatever `train` is told, so that one text has one encoding.

@@ -16,7 +16,23 @@ class TinyBackbone(PublishedBackbone):
     how good it is: `assets/tiny/README.md`.
     """
 
-    recipe_defaults: ClassVar[Mapping[str, Any]] = {}
+    recipe_defaults: ClassVar[Mapping[str, Any]] = {
+        "head": {
+            "mlp": {"hidden_dim": 512},
+            "vq": {"hidden_dim": 512, "codebook_size": 512},
+        },
+        "objective": {"text-decoder": {"max_length": 64}},
+        "training": {
+            "batch_size": 48,
+            "epochs": 1,
+            "lr": 2e-3,
+            "warmup_steps": 30,
+            "log_interval": 20,
+            "eval_interval": 100,
+            "eval_batches": 6,
+            "save_interval": 200,
+        },
+    }
 
     def __init__(self) -> None:
         super().__init__(path=str(files("omniflow") / "assets" / "tiny"))

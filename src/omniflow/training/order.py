@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -26,9 +27,10 @@ class JoinedDataset(Dataset):
         return sum(len(part) for part in self.parts)
 
     def __getitem__(self, index: int) -> Sample:
-        for part in self.parts:
+        for position, part in enumerate(self.parts):
             if index < len(part):
-                return part[index]
+                sample = part[index]
+                return replace(sample, id=f"{position}/{sample.id}")
             index -= len(part)
         raise IndexError(index)
 

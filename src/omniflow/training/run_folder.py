@@ -26,7 +26,7 @@ class RunFolder:
     """`recipe.yaml`, `metrics.jsonl`, `checkpoints/step-N/`, `best/`, `latest/`, `final/`.
 
     Args:
-        path: The folder; made by `prepare`.
+        path: The folder; made by what is first written to it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,30 +42,27 @@ class RunFolder:
         """Whether there is a complete checkpoint to go on from."""
         return (self.latest / STATE_FOLDER / "state.json").is_file()
 
-    def prepare(self, *, resuming: bool) -> None:
-        """Make the folder and prove that it can be written.
+    def check(self, *, resuming: bool) -> None:
+        """Refuse a folder that a run could not be written to; writes nothing.
 
         Raises:
-            UsageError: If it is in use already, is a file, or cannot be written.
+            UsageError: If it is in use already, is a file, or cannot be made or written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise UsageError(
-                f"the folder cannot be written ({error.strerror})", where=str(self.path)
-            ) from error
-        if not resuming and any(self.path.iterdir()):
+        if self.path.is_dir() and not resuming and any(self.path.iterdir()):
             raise UsageError(
                 "the folder is not empty",
                 where=str(self.path),
                 expected="an empty folder, or --resume auto to continue the run in it",
             )
+        present = next(
+            place for place in (self.path, *self.path.absolute().parents) if place.exists()
+        )
+        if not present.is_dir() or not os.access(present, os.W_OK):
+            reason = "no permission" if present.is_dir() else "not a folder"
+            raise UsageError(f"cannot be written ({present}: {reason})", where=str(self.path))
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Write the resolved recipe."""
+        """Write the resolved recipe, and make the folder if need be."""
         write_text(self.path / "recipe.yaml", recipe.to_yaml())
 
     def append_metrics(self, figures: Mapping[str, Any]) -> None:

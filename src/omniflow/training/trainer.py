@@ -59,7 +59,7 @@ def train(
     training_set = open_datasets(recipe, registry, "train", objective.modalities)
     validation_set = open_datasets(recipe, registry, "validation", objective.modalities)
     folder = RunFolder(output_dir)
-    folder.prepare(resuming=resume)
+    folder.check(resuming=resume)
     model = assemble(recipe, registry).to(device)
     loop = TrainingLoop(
         recipe, model, objective, training_set, validation_set, folder, reporter or Reporter()
