@@ -109,8 +109,8 @@ MISTAKES = {
         "train --latent-dim 0 --backbone {backbone}", "--latent-dim: head.latent_dim is 0"
     ),
     "noise level": (
-        "train --set objective.eval_level=2 --backbone {backbone}",
-        "--set: objective.eval_level is 2.0, expected a number in [0, 1]",
+        "train --set objective.contrastive_temperature=-2 --backbone {backbone}",
+        "--set: objective.contrastive_temperature is -2.0, expected a number above 0",
     ),
     "negative weight": (
         "train --mse-weight -1 --backbone {backbone}",

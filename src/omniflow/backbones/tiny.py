@@ -19,7 +19,7 @@ class TinyBackbone(PublishedBackbone):
     recipe_defaults: ClassVar[Mapping[str, Any]] = {
         "head": {
             "mlp": {"hidden_dim": 512},
-            "vq": {"hidden_dim": 512, "codebook_size": 512},
+            "vq": {"hidden_dim": 512, "codebook_size": 2048},
         },
         "objective": {"text-decoder": {"max_length": 64}},
         "training": {
