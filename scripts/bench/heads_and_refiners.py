@@ -33,16 +33,17 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1000, help="test records to score")
     options = parser.parse_args()
     print(
-        "| head | refiner | PPL before | PPL | accuracy | BLEU-4 | ROUGE-L | METEOR | trained | s |"
+        "| head | refiner | PPL | accuracy | clean PPL | clean accuracy "
+        "| BLEU-4 | ROUGE-L | METEOR | trained | s |"
     )
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    print("| --- " * 2 + "| ---: " * 9 + "|", flush=True)
     for head in ("linear", "mlp", "vq"):
         for refiner in ("none", "mlp"):
             print(row(head, refiner, options.limit), flush=True)
 
 
 def row(head: str, refiner: str, limit: int) -> str:
-    """One line of the table: validation before training, test figures after it."""
+    """One line of the table: validation before -> after training, then test figures."""
     registry = installed_plugins().registry
     recipe = resolve(Draft.from_mapping({"head": head, "refiner": refiner}), registry)
     with tempfile.TemporaryDirectory() as folder:
@@ -59,9 +60,11 @@ def row(head: str, refiner: str, limit: int) -> str:
         name: score.value for name, score in evaluate_predictions(file, metrics).scores.items()
     }
     return (
-        f"| {head} | {refiner} | {result.first['ppl']:.3f} | {scores['perplexity']:.3f} "
-        f"| {scores['accuracy']:.4f} | {scores['bleu']:.4f} | {scores['rouge']:.4f} "
-        f"| {scores['meteor']:.4f} | {result.trainable:,} | {result.seconds:.0f} |"
+        f"| {head} | {refiner} | {result.first['ppl']:.3g} -> {result.best['ppl']:.3g} "
+        f"| {result.first['accuracy']:.3f} -> {result.best['accuracy']:.3f} "
+        f"| {scores['perplexity']:.4f} | {scores['accuracy']:.4f} | {scores['bleu']:.4f} "
+        f"| {scores['rouge']:.4f} | {scores['meteor']:.4f} "
+        f"| {result.trainable:,} | {result.seconds:.0f} |"
     )
 
 

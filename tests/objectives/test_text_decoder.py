@@ -109,7 +109,7 @@ def test_perplexity_is_taken_over_tokens():
             "clean_correct": 2,
             "clean_squared_error": 1.0,
             "clean_elements": 4,
-        }  # fmt: skip
+        }
     )
     assert figures["ppl"] == pytest.approx(4.4816890703)
     assert figures["accuracy"] == 0.25
