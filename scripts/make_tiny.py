@@ -430,7 +430,7 @@ def train_transformer(folder: Path, work: Path, options: argparse.Namespace, log
     """Train the text stream of the joint transformer on the latents of the frozen text VAE."""
     vae = load_text_vae(work)
     count = options.flow_captions
-    texts = captions("train", count) + prose(count // 12, options.seed + 2)
+    texts = captions("train", count) + prose(count // 50, options.seed + 2)
     latents = encode_all(vae, as_ids(texts, folder))
     transformer = new_transformer(options.seed)
     smoothed = new_transformer(options.seed).requires_grad_(False)
@@ -702,9 +702,9 @@ def main() -> None:
     parser.add_argument("--text-batch", type=int, default=32)
     parser.add_argument("--text-vae-steps", type=int, default=4000)
     parser.add_argument("--text-vae-lr", type=float, default=2e-3)
-    parser.add_argument("--flow-captions", type=int, default=40_000)
+    parser.add_argument("--flow-captions", type=int, default=100_000)
     parser.add_argument("--flow-batch", type=int, default=96)
-    parser.add_argument("--transformer-steps", type=int, default=5000)
+    parser.add_argument("--transformer-steps", type=int, default=3000)
     parser.add_argument("--transformer-lr", type=float, default=1.5e-3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
