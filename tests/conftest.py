@@ -15,6 +15,12 @@ DATA = Path(__file__).parent / "parity" / "data"
 
 
 @pytest.fixture(scope="session")
+def parity_data():
+    """The folder of the golden data."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
 def random_backbone(tmp_path_factory):
     """A folder in the published layout with tiny random weights, its T5 included."""
     folder = tmp_path_factory.mktemp("backbone") / "random"

@@ -21,7 +21,7 @@ class TinyBackbone(PublishedBackbone):
             "mlp": {"hidden_dim": 512},
             "vq": {"hidden_dim": 512, "codebook_size": 2048},
         },
-        "objective": {"text-decoder": {"max_length": 64}},
+        "objective": {"text-decoder": {"max_length": 64, "weights": {"mse": 1.0}}},
         "training": {
             "batch_size": 48,
             "epochs": 1,
