@@ -1,0 +1,37 @@
+"""The scripts that the documents name start, and their smallest run works."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def run(script, *arguments, stdin=""):
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / script), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["make_tiny.py", "bench/quantiser.py", "bench/heads_and_refiners.py", "terminal_picture.py"],
+)
+def test_every_script_explains_itself(script):
+    done = run(script, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout
+
+
+def test_the_picture_holds_what_the_command_printed(tmp_path):
+    done = run("terminal_picture.py", "make demo", str(tmp_path / "a.svg"), stdin="bleu  0.99\n")
+    assert done.returncode == 0, done.stderr
+    picture = (tmp_path / "a.svg").read_text(encoding="utf-8").replace("&#160;", " ")
+    assert "$ make demo" in picture
+    assert "bleu  0.99" in picture
