@@ -531,3 +531,20 @@ def test_datasets_do_not_import_torch():
         "sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_is_drawn_that_nobody_reads():
+    records = ScenesDataset(split="test", size=3)
+    records.restrict_to({"text", "image"})
+    assert records[0].image is not None
+    assert records[0].audio is None
+    records.restrict_to({"text"})
+    assert records[0].image is None
+    assert records[0].text == ScenesDataset(split="test", size=3)[0].text
+
+
+def test_restricting_brings_nothing_back_that_was_switched_off():
+    records = ScenesDataset(split="test", size=3, image=False)
+    records.restrict_to({"text", "image", "audio"})
+    assert records[0].image is None
+    assert records[0].audio is not None
