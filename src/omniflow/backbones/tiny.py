@@ -25,7 +25,7 @@ class TinyBackbone(PublishedBackbone):
         "training": {
             "batch_size": 48,
             "epochs": 1,
-            "lr": 2e-3,
+            "lr": 1e-3,
             "warmup_steps": 30,
             "log_interval": 20,
             "eval_interval": 100,
