@@ -1,12 +1,13 @@
 """Turn what a command printed into the picture of the README.
 
-    script -qec "make demo" /dev/null | python scripts/terminal_picture.py "make demo" FILE.svg
+script -qec "make demo" /dev/null | python scripts/terminal_picture.py "make demo" FILE.svg
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def main() -> None:
     for line in sys.stdin.read().splitlines():
         console.print(Text.from_ansi(line.rstrip("\r")), soft_wrap=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(console.export_svg(title="omniflow"), encoding="utf-8")
+    # The picture must not ask another server for a font.
+    picture = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="omniflow"), flags=re.S)
+    options.output.write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":
