@@ -47,8 +47,14 @@ def exit_code_of(
         return _unread()
     except SystemExit as left:
         # Typer leaves the process itself when the reader of a pipe has gone.
-        is_unread = isinstance(left.__context__, BrokenPipeError)
-        return _unread() if is_unread else _code(left.code)
+        if isinstance(left.__context__, BrokenPipeError):
+            return _unread()
+        if "_OMNIFLOW_COMPLETE" in os.environ:
+            return _code(left.code)
+        # Nothing of ours leaves this way: a component called sys.exit.
+        return _told(
+            OmniFlowError(f"a component ended the process (SystemExit: {left.code})"), as_json
+        )
     # The last line of defence: whatever gets here is a fault, and is told as one.
     except Exception as error:  # noqa: BLE001
         if isinstance(error, ParserError):

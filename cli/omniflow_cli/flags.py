@@ -93,6 +93,8 @@ def check_writable(path: Path, *, flag: str) -> None:
         place = place.parent
     if path.is_dir():
         problem = "is a folder"
+    elif path.exists() and not path.is_file():
+        problem = "is not a regular file"
     elif path != place and not place.is_dir():
         problem = f"cannot be written ({place} is not a folder)"
     elif not os.access(place, os.W_OK):

@@ -44,7 +44,7 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
 
     draft = base
     for name in (*NAMES, *LISTS):
-        if said[name]:
+        if said[name] is not None and said[name] != []:
             draft = Draft.from_mapping({name: said[name]}, where=flag_of(name)).over(draft)
     if said["backbone"] is not None:
         backbone = _backbone(said["backbone"])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from omniflow.checkpoints import read_json, read_tensors
+from omniflow.checkpoints import content_hash, read_json, read_tensors
 from omniflow.draft import Draft
 from omniflow.errors import CheckpointError, ConfigError, PluginError
 from omniflow.options import check_options, load_component, options_of
@@ -99,19 +99,19 @@ def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel
     """
     registry = registry or installed_plugins().registry
     folder = checkpoint_folder(Path(path))
-    config = _read_config(folder / "config.json")
-    origins = {(entry["kind"], entry["name"]): entry for entry in config["components"]}
-    choices = {
-        kind: _recorded_choice(kind, config[kind], origins, registry)
-        for kind in ("backbone", "head", "refiner")
-    }
-    encoders = tuple(
-        _recorded_choice("encoder", entry, origins, registry) for entry in config["encoder"]
-    )
+    config = read_config(folder / "config.json")
+    try:
+        choices, encoders = _recorded_choices(config, registry)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"its components cannot be read ({type(error).__name__}: {error})",
+            where=str(folder / "config.json"),
+        ) from error
     state = read_tensors(folder / "model.safetensors")
     model = construct(choices["backbone"], choices["head"], choices["refiner"], encoders, registry)
     model.load_trained_state(state, where=str(folder / "model.safetensors"))
-    _check_backbone(model, config["backbone_identity"], folder)
+    _check_weights_hash(folder, config)
+    check_backbone(model, config["backbone_identity"], folder)
     read_weights(model)
     return model.eval()
 
@@ -225,7 +225,12 @@ def _listed(value: Named | Iterable[Named]) -> Any:
     return [{"name": item} if isinstance(item, str) else item for item in value]
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the config.json of a saved model.
+
+    Raises:
+        CheckpointError: If it is missing, not JSON, of another format, or lacks a part.
+    """
     from omniflow.model import FORMAT
 
     config = read_json(path)
@@ -240,7 +245,36 @@ def _read_config(path: Path) -> dict[str, Any]:
     missing = sorted(wanted - config.keys())
     if missing:
         raise CheckpointError(f"it lacks {', '.join(missing)}", where=str(path))
+    if not isinstance(config["backbone_identity"], dict):
+        raise CheckpointError("its backbone_identity is no mapping", where=str(path))
     return cast("dict[str, Any]", config)
+
+
+def _recorded_choices(
+    config: Mapping[str, Any], registry: Registry
+) -> tuple[dict[str, Choice], tuple[Choice, ...]]:
+    """The choices of a saved model: one a kind, and its encoders."""
+    origins = {(entry["kind"], entry["name"]): entry for entry in config["components"]}
+    choices = {
+        kind: _recorded_choice(kind, config[kind], origins, registry)
+        for kind in ("backbone", "head", "refiner")
+    }
+    encoders = [
+        _recorded_choice("encoder", entry, origins, registry) for entry in config["encoder"]
+    ]
+    return choices, tuple(encoders)
+
+
+def _check_weights_hash(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse weights that were not written together with the configuration."""
+    weights = folder / "model.safetensors"
+    recorded = config.get("weights_hash")
+    if recorded is not None and content_hash(weights) != recorded:
+        raise CheckpointError(
+            "the weights are not those that config.json was written with",
+            where=str(weights),
+            expected=f"content hash {str(recorded)[:12]}",
+        )
 
 
 def _recorded_choice(
@@ -279,7 +313,12 @@ def _from_distribution(
     )
 
 
-def _check_backbone(model: OmniFlowModel, recorded: Mapping[str, str], folder: Path) -> None:
+def check_backbone(model: OmniFlowModel, recorded: Mapping[str, str], folder: Path) -> None:
+    """Refuse a backbone other than the one that a saved model was trained on.
+
+    Raises:
+        CheckpointError: If the content hashes differ.
+    """
     found = model.backbone.identity()
     if found["hash"] != recorded.get("hash"):
         raise CheckpointError(

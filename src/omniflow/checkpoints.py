@@ -38,11 +38,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         path: The file to write.
         tensors: Name -> tensor; no two may share memory.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(contiguous, temporary, metadata={"format": "pt"})
+        try:
+            save_file(contiguous, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:
+            # Its way of telling a full disk.
+            raise OSError(str(error)) from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -43,6 +43,8 @@ def write_json(path: str | Path, content: Any) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error."""
     target = Path(path).resolve()
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise UsageError("is not a regular file", where=str(path), expected="a file to replace")
     beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
     with _told(path):
         try:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from omniflow.checkpoints import content_hash, write_tensors
-from omniflow.errors import CheckpointError, UsageError
+from omniflow.errors import CheckpointError, OmniFlowError, UsageError
 from omniflow.files import write_json, write_text, writing_folder
 from omniflow.interfaces import Backbone, Encoder, Head, Refiner, Sample
 from omniflow.recipe import Choice
@@ -110,6 +110,7 @@ class OmniFlowModel(nn.Module):
             for encoder in encoders
         )
         self.features = features
+        self.head_dim = head_dim
         self.parts = parts
         self._encoder_of = _encoder_positions(encoders)
 
@@ -185,7 +186,11 @@ class OmniFlowModel(nn.Module):
         with torch.set_grad_enabled(needs_graph):
             features = self.backbone.text_features(text_latents, timesteps, pooled)
         output = self.head.predict(getattr(features, self.features), timesteps)
-        latents = self.projection(self.refiner(output.latents))
+        expected = (*text_latents.shape[:2], self.head_dim)
+        _check_latents(output.latents, expected, f"head {self.parts.head.name}")
+        refined = self.refiner(output.latents)
+        _check_latents(refined, expected, f"refiner {self.parts.refiner.name}")
+        latents = self.projection(refined)
         return TextPrediction(latents, output.losses, output.codes)
 
     def pooled(self, samples: Sequence[Sample], given: Sequence[str]) -> Tensor | None:
@@ -241,8 +246,23 @@ class OmniFlowModel(nn.Module):
 
         The frozen backbone is a reference: id, revision and content hash. The folder is replaced
         as a whole, or left as it was.
+
+        Raises:
+            UsageError: If the folder holds anything but a saved model, or is the current one.
         """
-        with writing_folder(Path(folder)) as temporary:
+        target = Path(folder)
+        if not str(folder) or target.resolve() in (Path.cwd(), *Path.cwd().parents):
+            raise UsageError(
+                f"a model cannot take the place of {str(folder)!r}", expected="a folder of its own"
+            )
+        is_ours = (target / "config.json").is_file() and (target / "model.safetensors").is_file()
+        if target.is_dir() and any(target.iterdir()) and not is_ours:
+            raise UsageError(
+                "the folder holds other things than a model",
+                where=str(folder),
+                expected="a new or empty folder, or a saved model to replace",
+            )
+        with writing_folder(target) as temporary:
             self.write_files(temporary)
 
     def write_files(self, folder: Path) -> None:
@@ -278,6 +298,14 @@ class OmniFlowModel(nn.Module):
             "",
         ]
         return "\n".join(lines)
+
+
+def _check_latents(latents: Tensor, expected: tuple[int, ...], owner: str) -> None:
+    """A component whose latents have another shape would be broadcast without a word."""
+    if tuple(latents.shape) != expected:
+        raise OmniFlowError(
+            f"{owner} returns latents of shape {list(latents.shape)}", expected=f"{list(expected)}"
+        )
 
 
 def _silent_adapter(encoder: Encoder, backbone: Backbone) -> nn.Linear:

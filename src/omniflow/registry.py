@@ -186,6 +186,12 @@ def _check_shape(component: Component) -> None:
             f"{component.origin} registers a {component.kind} under {component.name!r}",
             expected="a name without a colon or outer spaces",
         )
+    if not isinstance(component.summary, str):
+        raise PluginError(
+            f"{component.kind} {component.name!r} of {component.origin} has summary "
+            f"{component.summary!r}",
+            expected="one line of text",
+        )
     if not _is_target(component.target):
         raise PluginError(
             f"{component.kind} {component.name!r} of {component.origin} has target "

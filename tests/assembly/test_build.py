@@ -11,8 +11,10 @@ from omniflow.errors import (
     CheckpointError,
     ConfigError,
     MistakesError,
+    OmniFlowError,
     PluginError,
     UnknownNameError,
+    UsageError,
 )
 from omniflow.interfaces import Head, HeadOutput
 from omniflow.plugins import load_plugins
@@ -212,3 +214,40 @@ def test_tensors_of_another_model_are_refused(saved, folder_backbone, tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="there is no such folder"):
         omniflow.load(tmp_path / "nowhere")
+
+
+def test_saving_never_takes_the_place_of_a_persons_folder(small_vq, tmp_path, monkeypatch):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    monkeypatch.chdir(tmp_path)
+    for place in ("", ".", "..", str(tmp_path)):
+        with pytest.raises(UsageError):
+            small_vq.save_pretrained(place)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("a")
+    with pytest.raises(UsageError, match="holds other things than a model"):
+        small_vq.save_pretrained("notes")
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "notes" / "a.txt").read_text() == "a"
+    small_vq.save_pretrained("model")
+    small_vq.save_pretrained("model")
+
+
+def test_weights_of_another_saving_are_refused(saved, small_vq, tmp_path):
+    with torch.no_grad():
+        small_vq.refiner.down.bias.add_(1)
+    small_vq.save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match="not those that config.json was written with"):
+        omniflow.load(saved)
+
+
+def test_a_head_of_another_shape_is_told_by_name(folder_backbone):
+    class Short(TinyHead):
+        def forward(self, features):
+            return HeadOutput(latents=self.layer(features)[:, :1])
+
+    registry = load_plugins().registry
+    registry.add([Component("head", "short", Short, "Short", Origin("omniflow-short", "1"))])
+    model = build(backbone=folder_backbone, head="short", registry=registry)
+    with pytest.raises(OmniFlowError, match="head short returns latents of shape"):
+        predictions(model)

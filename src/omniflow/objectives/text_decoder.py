@@ -7,6 +7,7 @@ and perplexity is taken over tokens.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omniflow.errors import ConfigError, DataError, closest
+from omniflow.errors import ConfigError, DataError, PluginError, closest
 from omniflow.interfaces import Batch, Losses, Objective, Sample
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.objectives.token_scores import cross_entropy, score_tokens
@@ -79,7 +80,9 @@ class TextDecoderObjective(Objective):
                 "contrastive_temperature", contrastive_temperature, expected="a number above 0"
             )
         self.weights = {**DEFAULT_WEIGHTS, **(weights or {})}
-        negative = next((name for name, weight in self.weights.items() if not weight >= 0), None)
+        negative = next(
+            (name for name, weight in self.weights.items() if not 0 <= weight < math.inf), None
+        )
         if negative is not None:
             raise ConfigError(
                 f"weights.{negative}", self.weights[negative], expected="a number >= 0"
@@ -123,6 +126,12 @@ class TextDecoderObjective(Objective):
         if self.weights["contrastive"] > 0:
             terms["contrastive"] = contrastive_loss(
                 prediction.latents, clean, self.contrastive_temperature
+            )
+        taken = sorted({"loss", *terms} & prediction.losses.keys())
+        if taken:
+            raise PluginError(
+                f"head {model.parts.head.name} returns a loss called {taken[0]!r}",
+                expected="a name that the objective does not use itself",
             )
         terms.update(prediction.losses)
         self._check_weights(terms)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 
 from omniflow.errors import OmniFlowError
+
+#: Time that the state gets to be saved before a second signal ends the process, in seconds.
+PATIENCE_S = 5.0
 
 
 class InterruptedRunError(OmniFlowError):
@@ -22,13 +26,17 @@ class InterruptedRunError(OmniFlowError):
 
 
 class Interrupts:
-    """While entered, the first Ctrl-C or SIGTERM is kept in `received`; a second one interrupts.
+    """While entered, the first Ctrl-C or SIGTERM is kept in `received`.
+
+    Another one more than `PATIENCE_S` later interrupts; sooner, it is taken for an echo of the
+    first, as schedulers and process groups send them, and the state is still saved.
 
     Outside the main thread, where Python delivers no signals, it does nothing.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._received_at = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Interrupts:
@@ -47,6 +55,7 @@ class Interrupts:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self._received_at = number, time.monotonic()
+        elif time.monotonic() - self._received_at > PATIENCE_S:
             raise KeyboardInterrupt
-        self.received = number

@@ -107,7 +107,8 @@ class RunFolder:
             write_json(temporary / STATE_FOLDER / "state.json", state)
         self._point_latest_at(folder)
         for old in self._step_folders()[:-keep]:
-            shutil.rmtree(old)
+            if old != folder:
+                shutil.rmtree(old)
         return folder
 
     def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
@@ -131,11 +132,18 @@ class RunFolder:
 
     def _step_folders(self) -> list[Path]:
         """Step checkpoints, oldest first."""
-        folders = (self.path / "checkpoints").glob("step-*")
+        folders = [
+            folder
+            for folder in (self.path / "checkpoints").glob("step-*")
+            if folder.name.removeprefix("step-").isdecimal()
+        ]
         return sorted(folders, key=lambda folder: int(folder.name.removeprefix("step-")))
 
     def _point_latest_at(self, folder: Path) -> None:
         link = self.path / f".latest.{os.getpid()}"
         link.unlink(missing_ok=True)
         link.symlink_to(folder.relative_to(self.path), target_is_directory=True)
+        # A copy of the run may hold a folder where the link was.
+        if self.latest.is_dir() and not self.latest.is_symlink():
+            shutil.rmtree(self.latest)
         os.replace(link, self.latest)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from omniflow.assembly import assemble, construct_component
+from omniflow.assembly import assemble, check_backbone, construct_component, read_config
 from omniflow.errors import ConfigError, DataError, TrainingError
 from omniflow.interfaces import Dataset, Objective
 from omniflow.recipe import Recipe
@@ -67,8 +67,8 @@ def train(
     loop.reporter.assembled(recipe, model.summary())
     if resume:
         loop.restore()
-    else:
-        folder.write_recipe(recipe)
+    # Also when resuming: flags may have changed what the rest of the run does.
+    folder.write_recipe(recipe)
     try:
         return loop.run()
     except torch.OutOfMemoryError as error:
@@ -151,6 +151,7 @@ class TrainingLoop:
                 self._take_step()
                 self._after_step()
                 if interrupts.received is not None:
+                    self._check_finite()
                     saved = self._save()
                     raise InterruptedRunError(interrupts.received, str(saved), self.step)
         self.model.save_pretrained(self.folder.path / "final")
@@ -165,6 +166,8 @@ class TrainingLoop:
             CheckpointError: If there is none or it does not belong to this recipe.
         """
         trained, tensors, state = self.folder.read_checkpoint()
+        config = read_config(self.folder.latest / "config.json")
+        check_backbone(self.model, config["backbone_identity"], self.folder.latest)
         self.model.load_trained_state(trained, where=str(self.folder.latest))
         restore_optimizer(self.optimizer, tensors)
         device = self.model.device
@@ -189,7 +192,7 @@ class TrainingLoop:
             with autocast(self.model.device, options.precision):
                 losses = self.objective.losses(self.model, batch)
             (losses.total / options.grad_accum).backward()  # type: ignore[no-untyped-call]
-            self._add_up({"loss": losses.total, **losses.terms}, options.grad_accum)
+            self._add_up({**losses.terms, "loss": losses.total}, options.grad_accum)
             self.texts_cut += self.objective.texts_cut(batch)
         # Clip before the step: clipping after it bounds a gradient nobody uses again.
         norm = torch.nn.utils.clip_grad_norm_(self.model.trainable_parameters(), options.grad_clip)
@@ -242,12 +245,13 @@ class TrainingLoop:
         now = time.perf_counter()
         seconds, self.interval_start = now - self.interval_start, now
         figures = {
+            # First, so that a component's figure never takes the place of one of these below.
+            **self.model.head.statistics(),
+            **means,
             "step": self.step,
             "split": "train",
             "epoch": self.step / self.plan.steps_per_epoch,
-            **means,
             "lr": self.plan.lr(self.step - 1),
-            **self.model.head.statistics(),
             "texts_cut": self.texts_cut,
             "seconds": round(seconds, 3),
             "samples_per_s": round(
