@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from omniflow.plugins import DISTRIBUTION, Plugins
+from omniflow.pretrained import without_password
 from omniflow.version import __version__
 from omniflow_cli import shadowing
 
@@ -128,7 +129,7 @@ def _hub(environ: Mapping[str, str]) -> dict[str, Any]:
     return {
         "HF_HOME": str(home),
         "HF_HUB_CACHE": environ.get("HF_HUB_CACHE", str(home / "hub")),
-        "HF_ENDPOINT": environ.get("HF_ENDPOINT", "https://huggingface.co"),
+        "HF_ENDPOINT": without_password(environ.get("HF_ENDPOINT", "https://huggingface.co")),
         "HF_HUB_OFFLINE": environ.get("HF_HUB_OFFLINE", "0"),
         "token": "yes" if in_environment or _is_filled(token_file) else "no",
     }

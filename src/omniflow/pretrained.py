@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -188,7 +189,7 @@ def _fetched(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Path
     except GatedRepoError as error:
         raise UsageError(
             f"{hub_id} wants its conditions accepted",
-            where=constants.ENDPOINT,
+            where=without_password(constants.ENDPOINT),
             notes=["accept them on its page, then: hf auth login, or set HF_TOKEN", local],
         ) from error
     except RepositoryNotFoundError as error:
@@ -207,7 +208,7 @@ def _fetched(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Path
     # raises RuntimeError, and a cache that cannot be written to OSError.
     except (HTTPError, OSError, RuntimeError) as error:
         raise UsageError(
-            f"{hub_id} cannot be fetched ({_one_line(error.__cause__ or error)})",
+            f"{hub_id} cannot be fetched ({without_password(_one_line(error.__cause__ or error))})",
             where=constants.ENDPOINT,
             notes=["HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there", local],
         ) from error
@@ -243,3 +244,8 @@ def _quietly() -> Iterator[None]:
 def _one_line(error: BaseException, *, limit: int = 200) -> str:
     line = " ".join(str(error).split()) or type(error).__name__
     return line if len(line) <= limit else line[:limit] + "..."
+
+
+def without_password(url: str) -> str:
+    """A URL that can be shown: what stands before its `@` is left out."""
+    return re.sub(r"//[^/@]*@", "//***@", url)

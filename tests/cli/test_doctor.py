@@ -78,3 +78,12 @@ def test_a_stranger_in_the_place_of_our_package_ends_every_command_with_a_messag
     assert done.returncode == 1
     assert "is imported as 'omniflow' and is not part of omniflow-zoo" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_password_in_the_endpoint_is_not_shown():
+    from omniflow.pretrained import without_password
+
+    assert without_password("https://me:hf_secret@mirror.example/a@b") == (
+        "https://***@mirror.example/a@b"
+    )
+    assert without_password("https://mirror.example") == "https://mirror.example"
