@@ -115,10 +115,10 @@ def generate(
     predictions = _predictions(
         folder, draft, asked, split=split, options=options, max_length=_max_length(run)
     )
-    write_predictions(output, PredictionFile(checkpoint, str(asked), tuple(predictions)))
+    write_predictions(output, PredictionFile(str(folder), str(asked), tuple(predictions)))
     summary = {
         "output": output,
-        "model": checkpoint,
+        "model": str(folder),
         "task": str(asked),
         "split": split,
         "records": len(predictions),
@@ -232,6 +232,7 @@ def _show(summary: Mapping[str, Any], predictions: list[Prediction]) -> None:
             [(record.references[0], record.prediction) for record in predictions[:3]],
         )
     render.line(
-        f"{summary['records']} predictions in {summary['seconds']:.1f} s: {summary['output']}"
+        f"{summary['records']} predictions by {summary['model']} in {summary['seconds']:.1f} s: "
+        f"{summary['output']}"
     )
     render.line(f"next: omniflow evaluate {summary['output']}")

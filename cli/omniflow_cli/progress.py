@@ -60,7 +60,12 @@ class LineReporter(Reporter):
         for notice in notices:
             self.write(f"note: {notice}")
         resumed = f", {step} of them done before" if step else ""
-        self.write(f"{plan.total_steps} steps{resumed}, {plan.samples} samples, run {self.folder}")
+        if step >= plan.total_steps:
+            resumed = ", all of them done before: raise --epochs or --max-steps to go on"
+        self.write(
+            f"{plan.total_steps} steps{resumed}; an epoch is {plan.steps_per_epoch} steps over "
+            f"{plan.samples} samples; run {self.folder}"
+        )
 
     def logged(self, figures: Mapping[str, Any]) -> None:
         """One log interval."""

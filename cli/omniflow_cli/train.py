@@ -11,7 +11,7 @@ from omniflow.plugins import installed_plugins
 from omniflow_cli import render
 from omniflow_cli.flags import AsJson, Verbose, flag_of, naming_flags, text
 from omniflow_cli.run_draft import SETTINGS, draft_of
-from omniflow_cli.run_place import choose_place
+from omniflow_cli.run_place import AUTO, choose_place
 
 if TYPE_CHECKING:
     from omniflow.training.reporter import RunResult
@@ -99,6 +99,8 @@ def train(
     registry = installed_plugins().registry
     settled = resolve(draft_of(said, base), registry)
     place.make_room()
+    if resume == AUTO and not place.is_resumed:
+        render.note(f"note: there is no run to resume in {place.folder}; starting one")
 
     # Everything above needs no torch and takes no time.
     from omniflow.training import trainer
@@ -156,4 +158,9 @@ def _show(result: RunResult) -> None:
             ("texts cut", str(result.texts_cut)),
         ]
     )
+    if result.steps and best["step"] == 0:
+        render.note(
+            "note: no evaluation was better than the untrained model's, which is what best/ holds; "
+            "give the run more steps (--epochs, --max-steps) or more data"
+        )
     render.line(f"next: omniflow generate --checkpoint {result.folder}")

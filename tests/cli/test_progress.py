@@ -23,7 +23,7 @@ def test_a_log_line_holds_terms_rate_speed_and_the_time_that_is_left():
     # 30 steps are left, at 2 s each.
     assert lines == [
         "note: 3 texts cut",
-        "40 steps, 100 samples, run run",
+        "40 steps; an epoch is 10 steps over 100 samples; run run",
         "step 10/40  loss 2.5  ce 2  lr 1.00e-03  5.0 samples/s  ETA 0:01:00",
         "step 10/40  validation  ppl 7.25  accuracy 0.5  (best)",
     ]
@@ -32,7 +32,9 @@ def test_a_log_line_holds_terms_rate_speed_and_the_time_that_is_left():
 def test_a_resumed_run_says_how_far_it_was():
     lines = []
     LineReporter(Path("run"), lines.append).started(PLAN, 10, [])
-    assert lines == ["40 steps, 10 of them done before, 100 samples, run run"]
+    assert lines == [
+        "40 steps, 10 of them done before; an epoch is 10 steps over 100 samples; run run"
+    ]
 
 
 def test_the_bar_shows_the_latest_figures():

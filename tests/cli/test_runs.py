@@ -86,7 +86,7 @@ def test_predictions_are_generated_from_the_run_s_own_data_and_scored(train, omn
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines()[-1] == "next: omniflow evaluate predictions.json"
     file = read_predictions(tmp_path / "predictions.json")
-    assert (file.model, file.task, len(file.records)) == ("run", "t2t", 5)
+    assert (file.model, file.task, len(file.records)) == ("run/best", "t2t", 5)
     assert [record.id for record in file.records] == [f"test-{index}" for index in range(5)]
     assert "generating: 5/5" in outcome.err
     scored = omniflow("evaluate", "predictions.json", "--json")
@@ -147,3 +147,21 @@ def test_a_stopped_run_says_how_to_go_on_and_keeps_its_state(
     assert "Traceback" not in err
     assert out == ""
     assert (tmp_path / "run" / "latest" / "training_state" / "state.json").is_file()
+
+
+def test_a_run_that_never_beat_the_untrained_model_says_so(omniflow):
+    # The linear head starts as the trained projection of tiny; such a rate can only spoil it.
+    outcome = omniflow(
+        "train", "--head", "linear", "--lr", "0.9", "--max-steps", "2", "--batch-size", "4",
+        "--set", "training.eval_batches=1", "--output-dir", "run",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert "(best: 0)" in outcome.out
+    assert "no evaluation was better than the untrained model's" in outcome.err
+
+
+def test_resuming_where_there_is_no_run_says_that_one_is_started(train):
+    outcome = train("--output-dir", "run", "--resume", "auto")
+    assert "there is no run to resume in run; starting one" in outcome.err
+    again = train("--output-dir", "run", "--resume", "auto")
+    assert "all of them done before: raise --epochs or --max-steps" in again.err
