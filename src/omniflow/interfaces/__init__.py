@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from omniflow.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from omniflow.interfaces.backbone import Backbone, TextFeatures, TokenBatch
+    from omniflow.interfaces.backbone import (
+        Backbone,
+        JointPrediction,
+        Streams,
+        TextCondition,
+        TextFeatures,
+        TokenBatch,
+    )
     from omniflow.interfaces.dataset import Audio, Dataset, Sample
     from omniflow.interfaces.encoder import Encoder
     from omniflow.interfaces.head import Head, HeadOutput
@@ -24,6 +31,7 @@ __all__ = [
     "Encoder",
     "Head",
     "HeadOutput",
+    "JointPrediction",
     "Losses",
     "Metric",
     "Objective",
@@ -31,6 +39,8 @@ __all__ = [
     "Refiner",
     "Sample",
     "Score",
+    "Streams",
+    "TextCondition",
     "TextFeatures",
     "TokenBatch",
     "TokenScores",
@@ -53,6 +63,9 @@ __getattr__ = lazy_exports(
         "Refiner": "omniflow.interfaces.refiner",
         "Sample": "omniflow.interfaces.dataset",
         "Score": "omniflow.interfaces.metric",
+        "JointPrediction": "omniflow.interfaces.backbone",
+        "Streams": "omniflow.interfaces.backbone",
+        "TextCondition": "omniflow.interfaces.backbone",
         "TextFeatures": "omniflow.interfaces.backbone",
         "TokenBatch": "omniflow.interfaces.backbone",
         "TokenScores": "omniflow.interfaces.metric",

@@ -5,9 +5,59 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
+
+from omniflow.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from omniflow.interfaces.dataset import Audio
+
+
+class Streams(NamedTuple):
+    """One value a stream, None for a stream that is absent, in the order of concatenation.
+
+    Holds latents, tokens, noise levels or condition vectors of each stream.
+    """
+
+    image: Tensor | None = None
+    text: Tensor | None = None
+    audio: Tensor | None = None
+
+    def present(self) -> list[Tensor]:
+        """The tensors that are there, in order."""
+        return [tensor for tensor in self if tensor is not None]
+
+
+@dataclass(frozen=True)
+class JointPrediction:
+    """What the joint transformer says about each stream; None for a stream that was not passed.
+
+    Args:
+        image: Predicted image velocity, noise minus data, of the shape of the image latents.
+        text: Features of the text stream, for heads; None without `predict_text`.
+        audio: Predicted audio velocity, of the shape of the audio latents.
+    """
+
+    image: Tensor | None
+    text: TextFeatures | None
+    audio: Tensor | None
+
+
+@dataclass(frozen=True)
+class TextCondition:
+    """A text as the joint transformer reads it when it is given beside another modality.
+
+    Args:
+        states: Token states of the CLIP text encoders side by side [batch, tokens, width].
+        pooled: Their projected embeddings side by side [batch, pooled_dim].
+    """
+
+    states: Tensor
+    pooled: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,6 +141,90 @@ class Backbone(nn.Module, ABC):
             timesteps: Noise level of the text times 1000, [batch].
             pooled: Pooled condition [batch, pooled_dim]; zeros when None.
         """
+
+    def predict(
+        self,
+        streams: Streams,
+        timesteps: Streams,
+        pooled: Tensor,
+        *,
+        split_cond: bool = False,
+        predict_text: bool = True,
+    ) -> JointPrediction:
+        """Run the joint transformer on the streams that are passed.
+
+        Args:
+            streams: Noisy or clean latents, all of one batch size: image [batch, channels, height,
+                width], text [batch, tokens, up to joint_attention_dim], audio of the shape of
+                `latent_shape("audio")`. Text that is narrower than the text stream is padded with
+                zeros on the right.
+            timesteps: Noise level times 1000 of each stream, [batch] or [1].
+            pooled: Pooled condition [batch, pooled_dim].
+            split_cond: Condition each stream on its own timestep only.
+            predict_text: Whether the text stream is conditioned on its timestep and predicted.
+        """
+        raise self._lacks("joint streams")
+
+    def latent_shape(
+        self, modality: str, *, height: int | None = None, width: int | None = None
+    ) -> tuple[int, ...]:
+        """Shape of one sample's latents: what is denoised when the modality is made.
+
+        Args:
+            modality: image, text or audio.
+            height: Height of a made picture in pixels; the backbone's own when None.
+            width: Width of a made picture in pixels, likewise.
+
+        Raises:
+            ConfigError: If a picture cannot have that size.
+        """
+        raise self._lacks(modality)
+
+    def encode_image(self, images: Sequence[Image], *, noise: Tensor | None = None) -> Tensor:
+        """Clean image latents [batch, channels, height, width], float32, scaled for the transformer.
+
+        Args:
+            images: Pictures of any size and mode.
+            noise: Gaussian draws of the posterior's sample, of the shape of the result; its mean
+                when None.
+        """
+        raise self._lacks("image")
+
+    def decode_image(self, latents: Tensor) -> list[Image]:
+        """Pictures from scaled latents [batch, channels, height, width]."""
+        raise self._lacks("image")
+
+    def encode_audio(self, sounds: Sequence[Audio], *, noise: Tensor | None = None) -> Tensor:
+        """Clean audio latents [batch, channels, time, mel], float32, scaled for the transformer.
+
+        Args:
+            sounds: Sounds of any rate, channel count and length; see the backbone for what becomes
+                of long ones.
+            noise: Gaussian draws of the posterior's sample; its mean when None.
+        """
+        raise self._lacks("audio")
+
+    def decode_audio(self, latents: Tensor) -> list[Audio]:
+        """Sounds, one channel each, from scaled latents [batch, channels, time, mel]."""
+        raise self._lacks("audio")
+
+    def condition_text(self, texts: Sequence[str]) -> TextCondition:
+        """CLIP token states and pooled embeddings of texts."""
+        raise self._lacks("text condition")
+
+    def pool_image(self, images: Sequence[Image]) -> Tensor:
+        """Pooled condition [batch, pooled_dim] of pictures: the embedding, then zeros."""
+        raise self._lacks("image")
+
+    def pool_audio(self, sounds: Sequence[Audio]) -> Tensor:
+        """Pooled condition [batch, pooled_dim] of sounds: the embedding, then zeros."""
+        raise self._lacks("audio")
+
+    def offload_encoders(self) -> None:
+        """Move what only encodes conditions to the CPU; it returns to the device when needed."""
+
+    def _lacks(self, what: str) -> UsageError:
+        return UsageError(f"{type(self).__name__} has no {what}", expected="another backbone")
 
     @abstractmethod
     def decode_logits(self, text_latents: Tensor, input_ids: Tensor) -> Tensor:

@@ -1,29 +1,15 @@
 """Attention over the tokens of the image, text and audio streams together."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omniflow.interfaces.backbone import Streams
+
 #: Inside a root, as published; the diffusers models of this family use 1e-6.
 QK_NORM_EPS = 1e-5
-
-
-class Streams(NamedTuple):
-    """One tensor a stream, None for a stream that is absent, in the order of concatenation.
-
-    Holds tokens [batch, tokens, dim] of each stream, or its condition vector [batch, dim].
-    """
-
-    image: Tensor | None = None
-    text: Tensor | None = None
-    audio: Tensor | None = None
-
-    def present(self) -> list[Tensor]:
-        """The tensors that are there, in order."""
-        return [tensor for tensor in self if tensor is not None]
 
 
 class JointAttention(nn.Module):

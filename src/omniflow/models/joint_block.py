@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omniflow.models.joint_attention import JointAttention, Streams
+from omniflow.interfaces.backbone import Streams
+from omniflow.models.joint_attention import JointAttention
 
 NORM_EPS = 1e-6
 

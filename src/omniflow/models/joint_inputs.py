@@ -6,7 +6,7 @@ Nothing here reads a value of a tensor, so nothing waits for a device.
 from torch import Tensor
 
 from omniflow.errors import UsageError
-from omniflow.models.joint_attention import Streams
+from omniflow.interfaces.backbone import Streams
 from omniflow.models.joint_config import JointTransformerConfig
 
 _WHERE = "joint transformer"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from omniflow.errors import ConfigError, UsageError
-from omniflow.models.joint_attention import Streams
+from omniflow.interfaces.backbone import Streams
 from omniflow.models.joint_block import FinalModulation, JointBlock
 from omniflow.models.joint_config import JointTransformerConfig
 from omniflow.models.joint_embeddings import ConditionEmbedding, PatchEmbedding, unpatchify
