@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniflow.datasets.scene_caption import SHAPE_WORDS, SIZE_WORDS, write_caption
-from omniflow.datasets.scene_grammar import (
+from omniflow.datasets.scenes import ScenesDataset
+from omniflow.errors import ConfigError, DataError
+from omniflow.scenes.caption import SHAPE_WORDS, SIZE_WORDS, write_caption
+from omniflow.scenes.grammar import (
     COLOURS,
     RELATIONS,
     SHAPES,
@@ -21,10 +23,8 @@ from omniflow.datasets.scene_grammar import (
     Scene,
     Thing,
 )
-from omniflow.datasets.scene_picture import BACKGROUND_VALUES, COLOUR_VALUES, draw_picture
-from omniflow.datasets.scene_sound import DURATIONS_S, LOUDNESS, PITCHES_HZ, RATE_HZ, render_sound
-from omniflow.datasets.scenes import ScenesDataset
-from omniflow.errors import ConfigError, DataError
+from omniflow.scenes.picture import BACKGROUND_VALUES, COLOUR_VALUES, draw_picture
+from omniflow.scenes.sound import DURATIONS_S, LOUDNESS, PITCHES_HZ, RATE_HZ, render_sound
 
 SPLITS = ("train", "validation", "test")
 ENDLESS = ScenesDataset(size=10**9)

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from random import Random
 from typing import TYPE_CHECKING
 
-from omniflow.datasets.scene_caption import write_caption
-from omniflow.datasets.scene_grammar import Scene, draw_scene
-from omniflow.datasets.scene_picture import draw_picture
-from omniflow.datasets.scene_sound import render_sound
 from omniflow.datasets.splits import require_split
 from omniflow.errors import ConfigError
 from omniflow.interfaces.dataset import Dataset, Sample
+from omniflow.scenes.caption import write_caption
+from omniflow.scenes.grammar import Scene, draw_scene
+from omniflow.scenes.picture import draw_picture
+from omniflow.scenes.sound import render_sound
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +30,7 @@ class ScenesDataset(Dataset):
         size: Number of samples; 20,000 for train and 1,000 for the other splits when not given.
         image_size: Width and height of a picture, in pixels.
         image: Whether samples have a picture.
-        audio: Whether samples have a sound (see `omniflow.datasets.scene_sound`).
+        audio: Whether samples have a sound (see `omniflow.scenes.sound`).
         seed: Draws other scenes, words and positions.
 
     Raises:

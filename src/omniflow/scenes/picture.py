@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw
 
-from omniflow.datasets.scene_grammar import ROOM, Scene, Thing
+from omniflow.scenes.grammar import ROOM, Scene, Thing
 
 CANVAS = 64.0
 COLOUR_VALUES = {

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from omniflow.datasets.scene_grammar import COLOURS, Scene, Thing
 from omniflow.interfaces.dataset import Audio
+from omniflow.scenes.grammar import COLOURS, Scene, Thing
 
 RATE_HZ = 16_000
 DURATION_S = 1.0

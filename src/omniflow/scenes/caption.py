@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
-from omniflow.datasets.scene_grammar import Scene, Thing, pick
+from omniflow.scenes.grammar import Scene, Thing, pick
 
 #: Words for an attribute; a word that stands there twice is twice as likely.
 SIZE_WORDS = {
