@@ -53,7 +53,7 @@ _FRONTED = {
     "in front of": "in front of",
     "behind": "behind",
 }
-_PLACE_PHRASES = {
+PLACE_PHRASES = {
     "middle": ("in the middle", "in the centre", "in the middle of the picture"),
     "left": ("on the left", "on the left side", "at the left edge"),
     "right": ("on the right", "on the right side", "at the right edge"),
@@ -112,7 +112,7 @@ def _on_background(clause: str, background: str, rng: Random) -> str:
 
 
 def _alone(name: str, place: str, rng: Random) -> str:
-    phrase = pick(rng, _PLACE_PHRASES[place])
+    phrase = pick(rng, PLACE_PHRASES[place])
     style = pick(rng, ("noun", "noun", "sentence", "fronted"))
     if style == "sentence":
         return f"{name} is {phrase}"
