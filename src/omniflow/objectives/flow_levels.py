@@ -1,0 +1,275 @@
+"""Which task a batch of the joint flow training serves, and the noise level of every stream.
+
+A task is a corner-to-corner path in the cube of the three levels (OmniFlow, arXiv 2412.01169): what
+is made moves from 1 to 0, what is given stays at 0, what is absent stays at 1. The draws follow the
+original training script with these faults corrected:
+
+- A condition that is dropped is dropped from its stream and from the pooled condition alike. The
+  original overwrote the level of dropped images and sounds in four of five batches.
+- The pooled condition comes from what is given. The original took it from the made sound itself in
+  three of ten batches, and from the made modalities of joint batches always.
+- A given text keeps its latents. The original set them to zero in every tenth batch.
+
+Numbers drawn once a sample there and here: levels, drops. Drawn once a batch: the task, whether
+absent streams are noise or missing, whether CLIP states come along, where the pooled condition
+comes from. Whether what is given is clean is drawn once a sample here, once a batch there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+
+from omniflow.errors import ConfigError, DataError
+from omniflow.interfaces.backbone import Streams
+from omniflow.models.flow_scheduler import shift_levels
+from omniflow.tasks import Task
+
+MODALITIES = Streams._fields
+
+#: The lowest level that is drawn, the last of the original's table.
+LOWEST_LEVEL = 1e-3
+
+
+@dataclass(frozen=True)
+class LevelDistribution:
+    """Where random noise levels come from.
+
+    Args:
+        levels: The sigmoid of a normal draw, or uniform.
+        level_mean: Mean of the normal draw; above 0 for noisier samples.
+        level_std: Its standard deviation.
+        level_shift: Moves levels towards noise, see `shift_levels`; 1 for none.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+    """
+
+    levels: Literal["logit-normal", "uniform"] = "logit-normal"
+    level_mean: float = 0.0
+    level_std: float = 1.0
+    level_shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not -10 <= self.level_mean <= 10:
+            raise ConfigError("level_mean", self.level_mean, expected="a number in [-10, 10]")
+        for name in ("level_std", "level_shift"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(name, getattr(self, name), expected="a number above 0")
+
+    def draw(self, count: int, generator: Generator | None = None) -> Tensor:
+        """Levels in [0.001, 1], float32 [count], on the CPU."""
+        if self.levels == "uniform":
+            drawn = torch.rand(count, generator=generator)
+        else:
+            normal = torch.randn(count, generator=generator)
+            drawn = torch.sigmoid(self.level_mean + self.level_std * normal)
+        return shift_levels(drawn, self.level_shift).clamp(LOWEST_LEVEL, 1.0)
+
+
+@dataclass(frozen=True)
+class FlowRules:
+    """How often what happens to a stream; probabilities in [0, 1], defaults of the original.
+
+    Args:
+        distribution: Where random levels come from.
+        absent_noise_share: Share of batches in which an absent stream is noise at level 1; in the
+            others it is left out and not computed.
+        drop_probability: How often a given modality is dropped: one sample at a time where absent
+            streams are noise, a whole batch at a time where they are left out.
+        clean_probability: How often what is given is clean; otherwise its level is random.
+        clip_probability: How often a given text brings its CLIP states along, and is then clean.
+        pooled_drop_probability: How often the pooled condition is zero although nothing is dropped.
+        joint_change_probability: How often, of several modalities that are made together, one is
+            given or absent instead, half of the time each.
+
+    Raises:
+        ConfigError: If a number is not in [0, 1].
+    """
+
+    distribution: LevelDistribution = field(default_factory=LevelDistribution)
+    absent_noise_share: float = 1.0
+    drop_probability: float = 0.15
+    clean_probability: float = 0.8
+    clip_probability: float = 0.5
+    pooled_drop_probability: float = 0.15
+    joint_change_probability: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name != "distribution" and not 0 <= value <= 1:
+                raise ConfigError(name, value, expected="a number in [0, 1]")
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """What one batch trains; tensors are on the CPU.
+
+    Args:
+        task: The task after the changes of a joint batch; what it makes has a loss.
+        levels: Noise level sigma of each stream, float32 [batch]; None for one that is left out.
+        dropped: For what is given, which samples have lost it, bool [batch]; their level is 1, or
+            the stream is left out. None for what is not given.
+        pooled_from: The given modality that the pooled condition comes from; None for zeros.
+        pooled_kept: Which samples get that condition, bool [batch]; the others get zeros.
+        has_clip: Whether CLIP states stand before the text latents.
+    """
+
+    task: Task
+    levels: Streams
+    dropped: Streams
+    pooled_from: str | None
+    pooled_kept: Tensor
+    has_clip: bool
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The modalities that have a loss."""
+        return self.task.made
+
+    @property
+    def clean(self) -> tuple[str, ...]:
+        """The modalities whose true latents are read: what is made, and what is given and kept."""
+        return tuple(
+            name
+            for name in MODALITIES
+            if getattr(self.levels, name) is not None
+            and (name in self.task.made or name in self.task.given)
+        )
+
+
+def draw_task(
+    weights: Mapping[Task, float],
+    brought: Sequence[AbstractSet[str]],
+    generator: Generator | None = None,
+) -> tuple[Task, list[int]]:
+    """Draw a task for a batch, and say which of its samples can serve it.
+
+    A task is drawn with its weight times the share of the samples that bring all that it reads.
+
+    Args:
+        weights: How often each task is wanted.
+        brought: The modalities of each sample.
+        generator: Source of the draw; torch's global one when None.
+
+    Raises:
+        DataError: If no sample fits any task.
+    """
+    able = {
+        task: [i for i, names in enumerate(brought) if names >= {*task.given, *task.made}]
+        for task, weight in weights.items()
+        if weight > 0
+    }
+    fitting = [task for task, positions in able.items() if positions]
+    if not fitting:
+        found = sorted({name for names in brought for name in names})
+        raise DataError(
+            f"samples of {' and '.join(found) or 'nothing'} serve no task",
+            expected=f"samples for one of {', '.join(map(str, able))}",
+        )
+    shares = torch.tensor([weights[task] * len(able[task]) for task in fitting])
+    task = fitting[int(torch.multinomial(shares.float(), 1, generator=generator))]
+    return task, able[task]
+
+
+def draw_plan(
+    task: Task, batch: int, rules: FlowRules, generator: Generator | None = None
+) -> FlowPlan:
+    """Draw the level of every stream of a batch.
+
+    Args:
+        task: What is given and made; what is on both sides (text of t2t) is made.
+        batch: Number of samples.
+        rules: How often what happens.
+        generator: Source of every draw; torch's global one when None.
+    """
+    draw = _Draws(batch, generator)
+    task = _varied(task, rules.joint_change_probability, draw)
+    is_noise = draw.happens(rules.absent_noise_share)
+    given = [name for name in task.given if name not in task.made]
+    has_clip = "text" in given and draw.happens(rules.clip_probability)
+    levels: dict[str, Tensor | None] = {}
+    dropped: dict[str, Tensor | None] = dict.fromkeys(MODALITIES)
+    for name in MODALITIES:
+        level: Tensor | None = torch.ones(batch) if is_noise else None
+        if name in task.made:
+            level = rules.distribution.draw(batch, generator)
+        elif name in given:
+            lost = draw.drops(rules.drop_probability, each=is_noise)
+            dropped[name] = lost
+            if is_noise or not lost.any():
+                kept = _given_levels(rules, draw, always_clean=has_clip and name == "text")
+                level = torch.where(lost, 1.0, kept)
+        levels[name] = level
+    pooled_from = given[draw.position(len(given))] if given else None
+    pooled_kept = draw.each(1 - rules.pooled_drop_probability)
+    if pooled_from is None:
+        pooled_kept = torch.zeros(batch, dtype=torch.bool)
+    elif (lost_there := dropped[pooled_from]) is not None:
+        pooled_kept &= ~lost_there
+    return FlowPlan(
+        task=task,
+        levels=Streams(**levels),
+        dropped=Streams(**dropped),
+        pooled_from=pooled_from if pooled_kept.any() else None,
+        pooled_kept=pooled_kept,
+        has_clip=has_clip and levels["text"] is not None,
+    )
+
+
+class _Draws:
+    """Random decisions for a batch, all from one generator."""
+
+    def __init__(self, batch: int, generator: Generator | None) -> None:
+        self.batch = batch
+        self.generator = generator
+
+    def happens(self, probability: float) -> bool:
+        """One decision for the batch."""
+        return bool(torch.rand((), generator=self.generator) < probability)
+
+    def each(self, probability: float) -> Tensor:
+        """One decision a sample, bool [batch]."""
+        return torch.rand(self.batch, generator=self.generator) < probability
+
+    def drops(self, probability: float, *, each: bool) -> Tensor:
+        """One decision a sample, or the same for all of them; bool [batch]."""
+        if each:
+            return self.each(probability)
+        return torch.full((self.batch,), self.happens(probability))
+
+    def position(self, count: int) -> int:
+        """One of `count` positions."""
+        return int(torch.randint(count, (), generator=self.generator))
+
+
+def _varied(task: Task, probability: float, draw: _Draws) -> Task:
+    """The task of a joint batch after some of what it makes has become given or absent."""
+    if len(task.made) < 2:
+        return task
+    given, made = list(task.given), list(task.made)
+    for name in task.made:
+        if draw.happens(probability):
+            made.remove(name)
+            if draw.happens(0.5) and name not in given:
+                given.append(name)
+    if not made:
+        return task
+    return Task(*(tuple(name for name in task_order(side)) for side in (given, made)))
+
+
+def task_order(names: Sequence[str]) -> list[str]:
+    """Modalities in the order in which a task spells them."""
+    return sorted(names, key=("image", "audio", "text").index)
+
+
+def _given_levels(rules: FlowRules, draw: _Draws, *, always_clean: bool) -> Tensor:
+    """Levels of what is given, before anything is dropped."""
+    is_clean = draw.each(rules.clean_probability)
+    noisy = rules.distribution.draw(draw.batch, draw.generator)
+    return torch.zeros(draw.batch) if always_clean else torch.where(is_clean, 0.0, noisy)
