@@ -16,7 +16,7 @@ from omniflow.recipe import Choice, Recipe
 from omniflow.resolve import resolve
 
 if TYPE_CHECKING:
-    from omniflow.interfaces import Backbone, Encoder, Head, Refiner
+    from omniflow.interfaces import Backbone, Encoder, Head, Objective, Refiner
     from omniflow.model import OmniFlowModel
     from omniflow.registry import Component, Registry
 
@@ -76,7 +76,15 @@ def assemble(recipe: Recipe, registry: Registry) -> OmniFlowModel:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
-        model = construct(recipe.backbone, recipe.head, recipe.refiner, recipe.encoder, registry)
+        objective = load_component(registry, "objective", recipe.objective.name)
+        model = construct(
+            recipe.backbone,
+            recipe.head,
+            recipe.refiner,
+            recipe.encoder,
+            registry,
+            trains_backbone=cast("type[Objective]", objective).trains_backbone,
+        )
         read_weights(model)
         model.head.initialise_from(model.backbone, model.features)
     return model.eval()
@@ -108,11 +116,20 @@ def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel
             where=str(folder / "config.json"),
         ) from error
     state = read_tensors(folder / "model.safetensors")
-    model = construct(choices["backbone"], choices["head"], choices["refiner"], encoders, registry)
-    model.load_trained_state(state, where=str(folder / "model.safetensors"))
+    model = construct(
+        choices["backbone"],
+        choices["head"],
+        choices["refiner"],
+        encoders,
+        registry,
+        trains_backbone=config.get("trains_backbone") is True,
+    )
+    where = str(folder / "model.safetensors")
+    model.check_trained_state(state, where=where)
     _check_weights_hash(folder, config)
     check_backbone(model, config["backbone_identity"], folder)
     read_weights(model)
+    model.load_trained_state(state, where=where)
     return model.eval()
 
 
@@ -122,6 +139,8 @@ def construct(
     refiner: Choice,
     encoders: Iterable[Choice],
     registry: Registry,
+    *,
+    trains_backbone: bool = False,
 ) -> OmniFlowModel:
     """The parts put together, before any frozen weight is read.
 
@@ -170,16 +189,16 @@ def construct(
         features=features,
         head_dim=head_dim,
         parts=ModelParts(backbone, head, refiner, encoders, components),
+        trains_backbone=trains_backbone,
     )
 
 
 def read_weights(model: OmniFlowModel) -> None:
-    """Fill in the frozen weights of the backbone and the encoders."""
+    """Fill in the weights of the backbone and the encoders."""
     model.backbone.load_weights()
     for encoder in model.encoders:
         cast("Encoder", encoder).load_weights()
-    model.backbone.requires_grad_(False)
-    model.encoders.requires_grad_(False)
+    model.freeze()
 
 
 def checkpoint_folder(path: Path) -> Path:

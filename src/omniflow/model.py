@@ -1,4 +1,4 @@
-"""The assembled model: a frozen backbone, its encoders, and the head and refiner that train."""
+"""The assembled model: a backbone, its encoders, and the parts of it that train."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from omniflow.checkpoints import content_hash, write_tensors
 from omniflow.errors import CheckpointError, OmniFlowError, UsageError
 from omniflow.files import write_json, write_text, writing_folder
-from omniflow.interfaces import Backbone, Encoder, Head, Refiner, Sample
+from omniflow.interfaces import Backbone, Encoder, Head, Refiner, Sample, TextFeatures
 from omniflow.recipe import Choice
 from omniflow.registry import Component
 from omniflow.version import __version__
@@ -72,7 +72,7 @@ class OmniFlowModel(nn.Module):
     """Backbone, encoders, head and refiner as one module; made by `omniflow.build`.
 
     Args:
-        backbone: The frozen generative model.
+        backbone: The generative model; frozen, but for its transformer where that is trained.
         head: Text features to latents.
         refiner: Latents to latents.
         encoders: Frozen encoders that fill the backbone's pooled slot.
@@ -80,6 +80,8 @@ class OmniFlowModel(nn.Module):
         head_dim: Width that head and refiner work in; a trainable projection follows when it is
             not the backbone's latent width.
         parts: The components by name, remembered in `save_pretrained`.
+        trains_backbone: Whether the backbone's transformer is trained and saved along. Its own last
+            text projection is not: the head stands for it.
     """
 
     def __init__(
@@ -92,10 +94,11 @@ class OmniFlowModel(nn.Module):
         features: str,
         head_dim: int,
         parts: ModelParts,
+        trains_backbone: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = backbone.requires_grad_(False)
-        self.encoders = nn.ModuleList(encoders).requires_grad_(False)
+        self.backbone = backbone
+        self.encoders = nn.ModuleList(encoders)
         self.head = head
         self.refiner = refiner
         self.projection: nn.Module = (
@@ -112,6 +115,8 @@ class OmniFlowModel(nn.Module):
         self.features = features
         self.head_dim = head_dim
         self.parts = parts
+        self.trains_backbone = trains_backbone
+        self.freeze()
         self._encoder_of = _encoder_positions(encoders)
 
     @property
@@ -119,14 +124,28 @@ class OmniFlowModel(nn.Module):
         """Where the model lives."""
         return next(self.backbone.parameters()).device
 
+    def freeze(self) -> None:
+        """Say which parameters have a gradient; again after weights have been read."""
+        self.backbone.requires_grad_(False)
+        self.encoders.requires_grad_(False)
+        if self.trains_backbone:
+            # Steps smaller than a half-precision digit would be lost.
+            self.backbone.transformer.float().requires_grad_(True)
+            self.backbone.text_projection.requires_grad_(False)
+
     def trained_modules(self) -> dict[str, nn.Module]:
         """The parts that training changes, by the prefix that they have in `model.safetensors`."""
-        return {
+        trained = {
             "head": self.head,
             "refiner": self.refiner,
             "projection": self.projection,
             "adapters": self.adapters,
         }
+        return (
+            {"transformer": self.backbone.transformer, **trained}
+            if self.trains_backbone
+            else (trained)
+        )
 
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that an optimizer gets."""
@@ -136,18 +155,25 @@ class OmniFlowModel(nn.Module):
                     yield parameter
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the trained parts, by name."""
+        """Parameters and buffers of the trained parts, by name.
+
+        The transformer's buffers, tables of positions, come with the backbone.
+        """
         return {
-            f"{prefix}.{name}": tensor
+            f"{prefix}.{name}": tensor.detach()
             for prefix, module in self.trained_modules().items()
-            for name, tensor in module.state_dict().items()
+            for name, tensor in (
+                module.named_parameters()
+                if prefix == "transformer"
+                else module.state_dict().items()
+            )
         }
 
-    def load_trained_state(self, state: Mapping[str, Tensor], *, where: str) -> None:
-        """Put trained tensors back.
+    def check_trained_state(self, state: Mapping[str, Tensor], *, where: str) -> None:
+        """Refuse tensors that are not those of this model; needs no weight of the backbone.
 
         Raises:
-            CheckpointError: If names or shapes are not those of this model.
+            CheckpointError: If names or shapes differ.
         """
         expected = self.trained_state()
         missing = sorted(expected.keys() - state.keys())
@@ -167,8 +193,16 @@ class OmniFlowModel(nn.Module):
                     *sorted(misshapen)[:5],
                 ],
             )
+
+    def load_trained_state(self, state: Mapping[str, Tensor], *, where: str) -> None:
+        """Put trained tensors back, the backbone's weights having been read.
+
+        Raises:
+            CheckpointError: If names or shapes are not those of this model.
+        """
+        self.check_trained_state(state, where=where)
         with torch.no_grad():
-            for name, tensor in expected.items():
+            for name, tensor in self.trained_state().items():
                 tensor.copy_(state[name])
 
     def forward(
@@ -181,12 +215,22 @@ class OmniFlowModel(nn.Module):
             timesteps: Noise level of the text times 1000, [batch].
             pooled: Pooled condition [batch, pooled_dim]; zeros when None.
         """
-        # The frozen transformer needs a graph only when an adapter in front of it is trained.
-        needs_graph = torch.is_grad_enabled() and pooled is not None and pooled.requires_grad
+        # A frozen transformer needs a graph only when an adapter in front of it is trained.
+        has_adapter = pooled is not None and pooled.requires_grad
+        needs_graph = torch.is_grad_enabled() and (self.trains_backbone or has_adapter)
         with torch.set_grad_enabled(needs_graph):
             features = self.backbone.text_features(text_latents, timesteps, pooled)
+        return self.predict_text(features, timesteps)
+
+    def predict_text(self, features: TextFeatures, timesteps: Tensor) -> TextPrediction:
+        """What head and refiner make of the transformer's features.
+
+        Args:
+            features: Features of text tokens, each [batch, tokens, ...].
+            timesteps: Noise level of the text times 1000, [batch].
+        """
         output = self.head.predict(getattr(features, self.features), timesteps)
-        expected = (*text_latents.shape[:2], self.head_dim)
+        expected = (*features.hidden.shape[:2], self.head_dim)
         _check_latents(output.latents, expected, f"head {self.parts.head.name}")
         refined = self.refiner(output.latents)
         _check_latents(refined, expected, f"refiner {self.parts.refiner.name}")
@@ -222,6 +266,7 @@ class OmniFlowModel(nn.Module):
             name: sum(parameter.numel() for parameter in module.parameters())
             for name, module in {"backbone": self.backbone, **self.trained_modules()}.items()
         }
+        counts["backbone"] -= counts.get("transformer", 0)
         notes = []
         if not isinstance(self.projection, nn.Identity):
             notes.append(
@@ -272,6 +317,7 @@ class OmniFlowModel(nn.Module):
             "format": FORMAT,
             "omniflow_version": __version__,
             **self.parts.to_dict(),
+            "trains_backbone": self.trains_backbone,
             "backbone_identity": self.backbone.identity(),
             "weights_hash": content_hash(folder / "model.safetensors"),
         }
@@ -280,15 +326,19 @@ class OmniFlowModel(nn.Module):
 
     def _card(self) -> str:
         parts = self.parts
+        made_of = f"Head `{parts.head.name}` and refiner `{parts.refiner.name}`"
+        if self.trains_backbone:
+            title, said = "OmniFlow model", f"{made_of} with the trained transformer of"
+        else:
+            title, said = "OmniFlow text decoder", f"{made_of} on the frozen backbone"
         lines = [
             "---",
             "library_name: omniflow",
             "tags: [omniflow, any-to-any]",
             "---",
-            "# OmniFlow text decoder",
+            f"# {title}",
             "",
-            f"Head `{parts.head.name}` and refiner `{parts.refiner.name}` on the frozen backbone "
-            f"`{parts.backbone.name}`; {self.summary()['trainable']:,} trained parameters.",
+            f"{said} `{parts.backbone.name}`; {self.summary()['trainable']:,} trained parameters.",
             "",
             "```python",
             "import omniflow",

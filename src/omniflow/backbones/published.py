@@ -60,6 +60,8 @@ class PublishedBackbone(Backbone):
         ConfigError: If a configuration is impossible, or `dtype` is not one of the three.
     """
 
+    transformer: JointTransformer
+
     def __init__(self, *, path: str, dtype: Literal["auto", "fp32", "bf16"] = "fp32") -> None:
         super().__init__()
         if dtype not in ("auto", *_DTYPES):

@@ -111,6 +111,9 @@ class Backbone(nn.Module, ABC):
     pooled_dim: int
     feature_dims: Mapping[str, int]
 
+    #: The network that predicts all streams; what an objective with `trains_backbone` trains.
+    transformer: nn.Module
+
     #: The last text projection, features to latents: weight [latent_dim, joint_attention_dim].
     text_projection: nn.Linear
 

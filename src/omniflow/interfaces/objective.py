@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -31,6 +31,13 @@ class Objective(ABC):
     #: The validation figure that decides which checkpoint is best, and which way it is better.
     best_by: str = "ppl"
     best_is_lowest: bool = True
+
+    #: Whether the backbone's transformer is trained too, and not head and refiner alone.
+    trains_backbone: ClassVar[bool] = False
+
+    #: Partial recipe for this objective: what suits it, below what suits the backbone and anything
+    #: a person says. Names of components may be among it: `{"head": "linear"}`.
+    recipe_defaults: ClassVar[Mapping[str, Any]] = {}
 
     #: What samples must bring; datasets are told to leave out the rest.
     modalities: frozenset[str]
