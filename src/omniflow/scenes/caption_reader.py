@@ -73,8 +73,9 @@ def read_caption(text: str) -> Reading:
     """What `text` says, as far as it can be made out; never an error.
 
     A background that is not mentioned is white, a size medium, the place of a lone thing the
-    middle, as in `write_caption`; a text without things says nothing of all that. Things of one colour that do not contradict one another are the
-    same thing. Where relations contradict one another, the first one said counts.
+    middle, as in `write_caption`; a text without things says nothing of all that. Things of one
+    colour that do not contradict one another are the same thing. Where relations contradict one
+    another, the first one said counts.
     """
     words = re.findall(r"[a-z]+(?:-[a-z]+)*|,", text.lower())
     # A stuttering model says "the the"; no caption repeats a word at once.

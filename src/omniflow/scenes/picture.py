@@ -72,7 +72,7 @@ def draw_picture(scene: Scene, rng: Random, image_size: int) -> Image.Image:
     centres = arrange(scene, rng)
     # The first thing is the inner one, or the one in front: it is drawn last.
     for thing, (x, y) in reversed(list(zip(scene.things, centres, strict=True))):
-        corners = [((x + dx) * scale, (y + dy) * scale) for dx, dy in _outline(thing)]
+        corners = [((x + dx) * scale, (y + dy) * scale) for dx, dy in outline(thing)]
         pen.polygon(corners, fill=COLOUR_VALUES[thing.colour])
     return canvas.reduce(_SUPERSAMPLING)
 
@@ -132,7 +132,7 @@ def _in_line(first: _Block, second: _Block, axis: int, kept_free: float, rng: Ra
 
 def _nested(scene: Scene, blocks: list[_Block], rng: Random) -> _Block:
     inner, outer = scene.things[:2]
-    reach = max(math.hypot(x, y) for x, y in _outline(inner))
+    reach = max(math.hypot(x, y) for x, y in outline(inner))
     slack = max(ROOM[outer.shape] * outer.radius - reach - 1.0, 0.0) * rng.random()
     turn = 2 * math.pi * rng.random()
     return blocks[0].moved(slack * math.cos(turn), slack * math.sin(turn)).joined(blocks[1])
@@ -167,7 +167,7 @@ def _mask(thing: Thing, centre: Point) -> np.ndarray:
     mask = Image.new("1", (side, side))
     corners = [
         (side / 2 + 4 * (centre[0] + dx), side / 2 + 4 * (centre[1] + dy))
-        for dx, dy in _outline(thing)
+        for dx, dy in outline(thing)
     ]
     ImageDraw.Draw(mask).polygon(corners, fill=1)
     return np.asarray(mask)
@@ -179,11 +179,11 @@ def _free_shift(block: _Block, axis: int, rng: Random) -> float:
 
 
 def _block(thing: Thing) -> _Block:
-    across, down = zip(*_outline(thing), strict=True)
+    across, down = zip(*outline(thing), strict=True)
     return _Block(((0.0, 0.0),), (min(across), min(down), max(across), max(down)))
 
 
-def _outline(thing: Thing) -> list[Point]:
+def outline(thing: Thing) -> list[Point]:
     return [(x * thing.radius, y * thing.radius) for x, y in _unit_outline(thing.shape)]
 
 
