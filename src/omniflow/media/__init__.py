@@ -1,0 +1,1 @@
+"""Media: sounds and pictures, read from files, brought to a rate, written back."""
