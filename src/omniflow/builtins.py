@@ -35,6 +35,12 @@ _COMPONENTS = (
         "objectives.text_decoder:TextDecoderObjective",
         "Head and refiner on a frozen backbone",
     ),
+    (
+        "objective",
+        "flow",
+        "objectives.flow:FlowObjective",
+        "The transformer, on every task at once",
+    ),
     ("metric", "bleu", "metrics.bleu:BLEU", "Corpus BLEU-4 (sacrebleu)"),
     ("metric", "rouge", "metrics.rouge_l:RougeL", "ROUGE-L F1 (rouge_score)"),
     ("metric", "meteor", "metrics.meteor:METEOR", "METEOR (nltk)"),
@@ -45,6 +51,7 @@ _COMPONENTS = (
         "metrics.perplexity:Perplexity",
         "Teacher-forced perplexity over tokens",
     ),
+    ("metric", "scenes", "metrics.scenes:Scenes", "Share of a scene's attributes that are right"),
 )
 
 

@@ -34,9 +34,9 @@ ROOM = {"circle": 0.95, "square": 0.85, "diamond": 0.62}
 # Three diameters, two gaps and two margins must fit into 64: large + medium + small just do.
 _LARGEST_ROW = 28.0
 
-# Sides where a third thing can stand, by the relation of the other two. Only one spelling of each
-# picture is kept: the row a, b, c is "a left of b, c right of them" and never the other way round.
-_THIRD_SIDES = {
+#: Sides where a third thing can stand, by the relation of the other two. Only one spelling of each
+#: picture is kept: the row a, b, c is "a left of b, c right of them" and never the other way round.
+THIRD_SIDES = {
     "left of": ("right of", "right of", "above", "below"),
     "above": ("below", "below", "left of", "right of"),
     "inside": SIDES,
@@ -132,7 +132,7 @@ def draw_scene(rng: Random, split: str) -> Scene:
     """A random scene of `split`: 15 % lone things, 45 % pairs, 40 % threes."""
     while True:
         scene = _draw(rng)
-        if scene.split == split and _is_drawable(scene):
+        if scene.split == split and is_drawable(scene):
             return scene
 
 
@@ -150,10 +150,11 @@ def _draw(rng: Random) -> Scene:
     if count == 2:
         return Scene(things, background, pair=pick(rng, RELATIONS))
     pair = pick(rng, RELATIONS[:3])
-    return Scene(things, background, pair=pair, third=pick(rng, _THIRD_SIDES[pair]))
+    return Scene(things, background, pair=pair, third=pick(rng, THIRD_SIDES[pair]))
 
 
-def _is_drawable(scene: Scene) -> bool:
+def is_drawable(scene: Scene) -> bool:
+    """Whether a picture has room for `scene`."""
     if scene.pair == "inside":
         inner, outer = scene.things[:2]
         # Some of the outer colour must show all around the inner thing.

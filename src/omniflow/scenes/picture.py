@@ -184,6 +184,7 @@ def _block(thing: Thing) -> _Block:
 
 
 def outline(thing: Thing) -> list[Point]:
+    """The corners of a thing around the origin, in order."""
     return [(x * thing.radius, y * thing.radius) for x, y in _unit_outline(thing.shape)]
 
 

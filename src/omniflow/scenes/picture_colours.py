@@ -51,12 +51,12 @@ def find_colours(pixels: np.ndarray) -> Colours:
 
 def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     """`mask` [height, width] and everything up to so many pixels beside it."""
-    return _windows(mask, pixels).any(axis=0)
+    return np.asarray(_windows(mask, pixels).any(axis=0))
 
 
 def shrunk(mask: np.ndarray) -> np.ndarray:
     """The pixels of `mask` [height, width] whose eight neighbours belong to it."""
-    return _windows(mask, 1).all(axis=0)
+    return np.asarray(_windows(mask, 1).all(axis=0))
 
 
 def _windows(mask: np.ndarray, reach: int) -> np.ndarray:

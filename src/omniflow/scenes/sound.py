@@ -42,7 +42,7 @@ DURATIONS_S = {"small": 0.14, "medium": 0.2, "large": 0.28}
 LOUDNESS = {"small": 0.22, "medium": 0.32, "large": 0.45}
 HUM_HZ = {"white": 0.0, "grey": 70.0, "black": 100.0, "beige": 140.0}
 
-_HUM_LOUDNESS = 0.05
+HUM_LOUDNESS = 0.05
 _GLIDE_SEMITONES = 4.0
 _FADE_S = 0.012
 _GAP_S = 0.06
@@ -52,49 +52,51 @@ def render_sound(scene: Scene) -> Audio:
     """The sound of `scene`: [1, 16000] float32 at 16 kHz; the same scene always sounds the same."""
     samples = int(RATE_HZ * DURATION_S)
     waveform = np.zeros(samples)
-    for thing, start_s, glide in zip(scene.things, _starts(scene), _glides(scene), strict=True):
-        tone = _tone(thing, glide)
+    for thing, start_s, glide in zip(scene.things, starts(scene), glides(scene), strict=True):
+        tone = render_tone(thing, glide)
         start = round(start_s * RATE_HZ)
         waveform[start : start + len(tone)] += tone
     if HUM_HZ[scene.background]:
         time_s = np.arange(samples) / RATE_HZ
-        waveform += _HUM_LOUDNESS * np.sin(2 * np.pi * HUM_HZ[scene.background] * time_s)
+        waveform += HUM_LOUDNESS * np.sin(2 * np.pi * HUM_HZ[scene.background] * time_s)
     return Audio(waveform=waveform.astype(np.float32)[None], rate_hz=RATE_HZ)
 
 
-def _starts(scene: Scene) -> list[float]:
+def starts(scene: Scene) -> list[float]:
+    """When the tone of each thing begins, in seconds."""
     durations = [DURATIONS_S[thing.size] for thing in scene.things]
     if scene.pair is None:
         place = str(scene.place)
         share = 0.0 if "left" in place else 1.0 if "right" in place else 0.5
         return [share * (DURATION_S - durations[0])]
     if scene.pair == "inside":
-        starts = [(durations[1] - durations[0]) / 2, 0.0]
+        begins = [(durations[1] - durations[0]) / 2, 0.0]
     elif scene.pair == "in front of":
-        starts = [0.0, durations[0] / 2]
+        begins = [0.0, durations[0] / 2]
     else:
-        starts = [0.0, durations[0] + _GAP_S]
-    ends = [start + duration for start, duration in zip(starts, durations, strict=False)]
+        begins = [0.0, durations[0] + _GAP_S]
+    ends = [start + duration for start, duration in zip(begins, durations, strict=False)]
     if scene.third in ("right of", "below"):
-        starts.append(max(ends) + _GAP_S)
+        begins.append(max(ends) + _GAP_S)
     elif scene.third is not None:
-        starts = [*(start + durations[2] + _GAP_S for start in starts), 0.0]
-    return starts
+        begins = [*(start + durations[2] + _GAP_S for start in begins), 0.0]
+    return begins
 
 
-def _glides(scene: Scene) -> list[float]:
+def glides(scene: Scene) -> list[float]:
     """For each thing 1 when it is above something, -1 when below, 0 when both or neither."""
-    glides = [0.0] * len(scene.things)
+    found = [0.0] * len(scene.things)
     for relation in scene.relations:
         if relation.kind == "above":
-            glides[relation.subject] += 1.0
-            glides[relation.object] -= 1.0
+            found[relation.subject] += 1.0
+            found[relation.object] -= 1.0
     if scene.place is not None:
-        glides[0] = 1.0 if "top" in scene.place else -1.0 if "bottom" in scene.place else 0.0
-    return [float(np.sign(glide)) for glide in glides]
+        found[0] = 1.0 if "top" in scene.place else -1.0 if "bottom" in scene.place else 0.0
+    return [float(np.sign(glide)) for glide in found]
 
 
-def _tone(thing: Thing, glide: float) -> np.ndarray:
+def render_tone(thing: Thing, glide: float) -> np.ndarray:
+    """The tone of one thing [samples] at 16 kHz, gliding up (1), down (-1) or not at all (0)."""
     samples = round(DURATIONS_S[thing.size] * RATE_HZ)
     done = np.arange(samples) / samples
     pitch_hz = PITCHES_HZ[thing.colour] * 2 ** (glide * _GLIDE_SEMITONES * done / 12)
