@@ -83,7 +83,8 @@ class FlowRules:
         drop_probability: How often a given modality is dropped: one sample at a time where absent
             streams are noise, a whole batch at a time where they are left out.
         clean_probability: How often what is given is clean; otherwise its level is random.
-        clip_probability: How often a given text brings its CLIP states along, and is then clean.
+        clip_probability: How often a text given alone brings its CLIP states along, and is then
+            clean.
         pooled_drop_probability: How often the pooled condition is zero although nothing is dropped.
         joint_change_probability: How often, of several modalities that are made together, one is
             given or absent instead, half of the time each.
@@ -192,7 +193,9 @@ def draw_plan(
     task = _varied(task, rules.joint_change_probability, draw)
     is_noise = draw.happens(rules.absent_noise_share)
     given = [name for name in task.given if name not in task.made]
-    has_clip = "text" in given and draw.happens(rules.clip_probability)
+    # Never beside two other modalities, where sampling does not use them either.
+    is_pair = len({*task.given, *task.made}) < len(MODALITIES)
+    has_clip = "text" in given and is_pair and draw.happens(rules.clip_probability)
     levels: dict[str, Tensor | None] = {}
     dropped: dict[str, Tensor | None] = dict.fromkeys(MODALITIES)
     for name in MODALITIES:

@@ -1,0 +1,198 @@
+"""What the transformer reads in joint flow training: noisy streams, levels, pooled condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from omniflow.interfaces import Sample
+from omniflow.interfaces.backbone import Streams
+from omniflow.models.flow_scheduler import add_noise
+from omniflow.models.text_vae import normalise_states
+from omniflow.objectives.flow_levels import MODALITIES, FlowPlan
+
+if TYPE_CHECKING:
+    from omniflow.interfaces.backbone import TextCondition, TokenBatch
+    from omniflow.model import OmniFlowModel
+
+
+def brought_by(sample: Sample) -> frozenset[str]:
+    """The modalities that a sample has."""
+    return frozenset(name for name in MODALITIES if getattr(sample, name) is not None)
+
+
+@dataclass(frozen=True)
+class FlowInputs:
+    """One call of the transformer, and what it should say.
+
+    Args:
+        noisy: What goes in; None for a stream that is left out.
+        clean: True latents of what is made, [batch, ...].
+        noise: The noise in `noisy`, of the shape of `clean`.
+        timesteps: Level times 1000 of every stream that goes in, [batch].
+        pooled: Pooled condition [batch, pooled_dim].
+    """
+
+    noisy: Streams
+    clean: Streams
+    noise: Streams
+    timesteps: Streams
+    pooled: Tensor
+
+
+class EncodedSamples:
+    """What the frozen parts make of some samples, computed at first use.
+
+    Args:
+        model: Whose backbone and encoders are used.
+        samples: Samples, of which each may lack some modality.
+        tokens: Their texts as ids, one row a sample; None when no text is read.
+    """
+
+    def __init__(
+        self, model: OmniFlowModel, samples: Sequence[Sample], tokens: TokenBatch | None
+    ) -> None:
+        self.model = model
+        self.samples = samples
+        self.tokens = tokens
+        self._latents: dict[str, Tensor] = {}
+        self._pooled: dict[str, Tensor] = {}
+
+    def latents(self, modality: str, positions: Sequence[int]) -> Tensor:
+        """Clean latents of one modality of the samples at `positions`, float32."""
+        if modality not in self._latents:
+            with _frozen(self.model.device):
+                self._latents[modality] = self._encode(modality)
+        return self._rows(self._latents[modality], modality, positions)
+
+    def clip_states(self, positions: Sequence[int]) -> Tensor:
+        """CLIP states of texts, each token brought to mean 0 and deviation 1."""
+        return normalise_states(self._rows(self._text_condition.states, "text", positions).float())
+
+    def pooled(self, modality: str, positions: Sequence[int]) -> Tensor:
+        """Pooled condition of one modality: an encoder's of the recipe, else the backbone's own."""
+        if modality not in self._pooled:
+            self._pooled[modality] = self._pool(modality)
+        return self._rows(self._pooled[modality], modality, positions)
+
+    @cached_property
+    def _text_condition(self) -> TextCondition:
+        with _frozen(self.model.device):
+            return self.model.backbone.condition_text(
+                [cast(str, sample.text) for sample in self._having("text")]
+            )
+
+    def _encode(self, modality: str) -> Tensor:
+        backbone, device = self.model.backbone, self.model.device
+        if modality == "text":
+            tokens = cast("TokenBatch", self.tokens)
+            having = torch.tensor(self._positions_with("text"))
+            return backbone.encode_text(
+                tokens.prompt_ids[having].to(device), tokens.is_empty[having].to(device)
+            )
+        raw = [getattr(sample, modality) for sample in self._having(modality)]
+        return backbone.encode_image(raw) if modality == "image" else backbone.encode_audio(raw)
+
+    def _pool(self, modality: str) -> Tensor:
+        having = self._having(modality)
+        adapted = self.model.pooled(having, (modality,))
+        if adapted is not None:
+            return adapted
+        if modality == "text":
+            return self._text_condition.pooled
+        backbone = self.model.backbone
+        with _frozen(self.model.device):
+            if modality == "image":
+                return backbone.pool_image([sample.image for sample in having if sample.image])
+            return backbone.pool_audio([sample.audio for sample in having if sample.audio])
+
+    def _having(self, modality: str) -> list[Sample]:
+        return [self.samples[position] for position in self._positions_with(modality)]
+
+    def _positions_with(self, modality: str) -> list[int]:
+        return [i for i, sample in enumerate(self.samples) if modality in brought_by(sample)]
+
+    def _rows(self, tensor: Tensor, modality: str, positions: Sequence[int]) -> Tensor:
+        """Rows of the samples at `positions`, from a tensor with one row a sample that has it."""
+        rows = {position: row for row, position in enumerate(self._positions_with(modality))}
+        if len(positions) == len(rows):
+            return tensor
+        return tensor[torch.tensor([rows[p] for p in positions], device=tensor.device)]
+
+
+def flow_inputs(
+    encoded: EncodedSamples, positions: Sequence[int], plan: FlowPlan, *, text_jitter: float = 0.0
+) -> FlowInputs:
+    """Bring what a plan names to its levels; noise comes from torch's global generator.
+
+    Args:
+        encoded: The samples.
+        positions: Those of them that the plan is for.
+        plan: Levels of every stream.
+        text_jitter: Uniform draws in [0, this) are added to text latents, as the original does.
+    """
+    device = encoded.model.device
+    noisy: dict[str, Tensor | None] = {}
+    clean: dict[str, Tensor | None] = dict.fromkeys(MODALITIES)
+    noise: dict[str, Tensor | None] = dict.fromkeys(MODALITIES)
+    levels = [None if level is None else level.to(device) for level in plan.levels]
+    for name, level in zip(MODALITIES, levels, strict=True):
+        if level is None:
+            noisy[name] = None
+        elif name not in plan.clean:
+            shape = encoded.model.backbone.latent_shape(name)
+            noisy[name] = torch.randn(len(positions), *shape, device=device)
+        else:
+            latents = encoded.latents(name, positions)
+            if name == "text" and text_jitter:
+                latents = latents + text_jitter * torch.rand_like(latents)
+            if name == "text" and plan.has_clip:
+                noisy[name] = _with_clip(encoded, positions, latents, level)
+                continue
+            draws = torch.randn_like(latents)
+            noisy[name] = add_noise(latents, draws, level)
+            if name in plan.made:
+                clean[name], noise[name] = latents, draws
+    return FlowInputs(
+        noisy=Streams(**noisy),
+        clean=Streams(**clean),
+        noise=Streams(**noise),
+        timesteps=Streams(*(None if level is None else 1000 * level for level in levels)),
+        pooled=_pooled(encoded, positions, plan),
+    )
+
+
+def _with_clip(
+    encoded: EncodedSamples, positions: Sequence[int], latents: Tensor, level: Tensor
+) -> Tensor:
+    """CLIP rows, then latents, all of them as wide as the text stream, at the given levels."""
+    width = encoded.model.backbone.feature_dims["hidden"]
+    parts = (encoded.clip_states(positions), latents)
+    rows = torch.cat([F.pad(part, (0, width - part.shape[-1])) for part in parts], dim=1)
+    noisy = add_noise(rows, torch.randn_like(rows), level)
+    # Noise fills the padding of CLIP rows as well, but never that of the latents.
+    noisy[:, -latents.shape[1] :, latents.shape[2] :] = 0
+    return noisy
+
+
+def _pooled(encoded: EncodedSamples, positions: Sequence[int], plan: FlowPlan) -> Tensor:
+    model = encoded.model
+    if plan.pooled_from is None:
+        return torch.zeros(len(positions), model.backbone.pooled_dim, device=model.device)
+    kept = plan.pooled_kept.to(model.device)
+    pooled = encoded.pooled(plan.pooled_from, positions)
+    return pooled.float() * kept[:, None]
+
+
+@contextmanager
+def _frozen(device: torch.device) -> Iterator[None]:
+    """Without gradients, and in the precision of the frozen parts themselves."""
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
