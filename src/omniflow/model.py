@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from omniflow.checkpoints import content_hash, write_tensors
-from omniflow.errors import CheckpointError, OmniFlowError, UsageError
+from omniflow.errors import CheckpointError, OmniFlowError, PluginError, UsageError
 from omniflow.files import write_json, write_text, writing_folder
-from omniflow.interfaces import Backbone, Encoder, Head, Refiner, Sample, TextFeatures
+from omniflow.interfaces import (
+    Backbone,
+    Encoder,
+    Head,
+    Refiner,
+    Sample,
+    Streams,
+    TextFeatures,
+)
 from omniflow.recipe import Choice
 from omniflow.registry import Component
+from omniflow.sampling.generate import Generated, generate
+from omniflow.tasks import POOLED_ORDER, Task
 from omniflow.version import __version__
 
-FORMAT = "omniflow.model/1"
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-#: Which modality's embedding fills the pooled slot when several are given: the first of these.
-POOLED_ORDER = ("text", "image", "audio")
+    from omniflow.interfaces import Audio
+    from omniflow.sampling.noise import NoiseSource
+    from omniflow.sampling.sampler import Step
+
+FORMAT = "omniflow.model/1"
 
 
 @dataclass(frozen=True)
@@ -66,6 +80,21 @@ class TextPrediction:
     latents: Tensor
     losses: Mapping[str, Tensor]
     codes: Tensor | None
+
+
+@dataclass(frozen=True)
+class ModelPrediction:
+    """What the model says about each stream; None for one that was not passed or not asked for.
+
+    Args:
+        image: Predicted image velocity, noise minus data, of the shape of the image latents.
+        text: What head and refiner say about the text.
+        audio: Predicted audio velocity, of the shape of the audio latents.
+    """
+
+    image: Tensor | None
+    text: TextPrediction | None
+    audio: Tensor | None
 
 
 class OmniFlowModel(nn.Module):
@@ -135,24 +164,25 @@ class OmniFlowModel(nn.Module):
 
     def trained_modules(self) -> dict[str, nn.Module]:
         """The parts that training changes, by the prefix that they have in `model.safetensors`."""
-        trained = {
+        transformer = {"transformer": self.backbone.transformer} if self.trains_backbone else {}
+        return {
+            **transformer,
             "head": self.head,
             "refiner": self.refiner,
             "projection": self.projection,
             "adapters": self.adapters,
         }
-        return (
-            {"transformer": self.backbone.transformer, **trained}
-            if self.trains_backbone
-            else (trained)
-        )
+
+    def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that an optimizer gets, by the name that they are saved under."""
+        for prefix, module in self.trained_modules().items():
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    yield f"{prefix}.{name}", parameter
 
     def trainable_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that an optimizer gets."""
-        for module in self.trained_modules().values():
-            for parameter in module.parameters():
-                if parameter.requires_grad:
-                    yield parameter
+        return (parameter for _, parameter in self.named_trainable())
 
     def trained_state(self) -> dict[str, Tensor]:
         """Parameters and buffers of the trained parts, by name.
@@ -208,19 +238,48 @@ class OmniFlowModel(nn.Module):
     def forward(
         self, text_latents: Tensor, timesteps: Tensor, pooled: Tensor | None = None
     ) -> TextPrediction:
-        """Predict the clean text latents: transformer, head, refiner.
+        """Predict the clean text latents from a text stream alone.
 
         Args:
             text_latents: Noisy text latents [batch, tokens, latent_dim].
             timesteps: Noise level of the text times 1000, [batch].
             pooled: Pooled condition [batch, pooled_dim]; zeros when None.
         """
+        streams, levels = Streams(text=text_latents), Streams(text=timesteps)
+        text = self.predict(streams, levels, pooled).text
+        if text is None:
+            raise PluginError(f"backbone {self.parts.backbone.name} predicts no text")
+        return text
+
+    def predict(
+        self,
+        streams: Streams,
+        timesteps: Streams,
+        pooled: Tensor | None = None,
+        *,
+        split_cond: bool = False,
+        needs_text: bool = True,
+    ) -> ModelPrediction:
+        """Run the model on the streams that are passed: transformer, and for text head and refiner.
+
+        Args:
+            streams: Noisy or clean latents, see `Backbone.predict`.
+            timesteps: Noise level times 1000 of each stream, [batch] or [1].
+            pooled: Pooled condition [batch, pooled_dim]; zeros when None.
+            split_cond: Condition each stream on its own timestep only.
+            needs_text: Whether head and refiner are asked about the text stream.
+        """
+        if pooled is None:
+            first = streams.present()[0]
+            pooled = first.new_zeros(len(first), self.backbone.pooled_dim)
         # A frozen transformer needs a graph only when an adapter in front of it is trained.
-        has_adapter = pooled is not None and pooled.requires_grad
-        needs_graph = torch.is_grad_enabled() and (self.trains_backbone or has_adapter)
+        needs_graph = torch.is_grad_enabled() and (self.trains_backbone or pooled.requires_grad)
         with torch.set_grad_enabled(needs_graph):
-            features = self.backbone.text_features(text_latents, timesteps, pooled)
-        return self.predict_text(features, timesteps)
+            predicted = self.backbone.predict(streams, timesteps, pooled, split_cond=split_cond)
+        text = None
+        if needs_text and predicted.text is not None and timesteps.text is not None:
+            text = self.predict_text(predicted.text, timesteps.text)
+        return ModelPrediction(predicted.image, text, predicted.audio)
 
     def predict_text(self, features: TextFeatures, timesteps: Tensor) -> TextPrediction:
         """What head and refiner make of the transformer's features.
@@ -244,14 +303,87 @@ class OmniFlowModel(nn.Module):
         was chosen for it. None when no encoder covers what is given.
         """
         for modality in POOLED_ORDER:
-            position = self._encoder_of.get(modality)
-            if modality in given and position is not None:
-                encoder, adapter = self.encoders[position], self.adapters[position]
-                with torch.no_grad():
-                    embedding = encoder.encode(samples, modality)  # type: ignore[operator]
-                adapted: Tensor = adapter(embedding)
-                return adapted
+            if modality in given and self.has_encoder(modality):
+                return self.embed(samples, modality)
         return None
+
+    def has_encoder(self, modality: str) -> bool:
+        """Whether an encoder was chosen for a modality, in place of the backbone's own."""
+        return modality in self._encoder_of
+
+    def embed(self, samples: Sequence[Sample], modality: str) -> Tensor | None:
+        """What the encoder chosen for a modality makes of it, adapted [batch, pooled_dim]."""
+        position = self._encoder_of.get(modality)
+        if position is None:
+            return None
+        encoder, adapter = self.encoders[position], self.adapters[position]
+        with torch.no_grad():
+            embedding = encoder.encode(samples, modality)  # type: ignore[operator]
+        adapted: Tensor = adapter(embedding)
+        return adapted
+
+    def generate(
+        self,
+        task: str | Task,
+        *,
+        prompt: str | Sequence[str] | None = None,
+        image: Image | Sequence[Image] | None = None,
+        audio: Audio | Sequence[Audio] | None = None,
+        negative_prompt: str | Sequence[str] | None = None,
+        seed: int = 0,
+        seeds: Sequence[int] | None = None,
+        count: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        on_step: Callable[[Step], None] | None = None,
+        noise: NoiseSource | None = None,
+        decode: bool = True,
+        **settings: Any,
+    ) -> Generated:
+        """Make texts, pictures or sounds from any of them, in one batch.
+
+        Inputs are single values, which stand for every sample, or lists with one a sample. A
+        sample depends on its own inputs and seed alone, whatever else is in the batch.
+
+        Args:
+            task: What is given and what is made: `t2i`, `ia2t`, `t2ia`, `2i`, ...
+            prompt: Given texts.
+            image: Given pictures.
+            audio: Given sounds.
+            negative_prompt: What guidance leads away from; takes guidance mode `old`.
+            seed: Sample i is drawn from seed + i.
+            seeds: One seed a sample, in place of `seed`.
+            count: How many samples of single inputs, or of nothing.
+            progress: Called with (steps done, steps) after every step.
+            on_step: Sees the latents after every step.
+            noise: Where random draws come from, in place of seeds.
+            decode: Whether latents are decoded; without, there are latents alone.
+            **settings: Fields of `omniflow.sampling.settings.SamplingSettings`; None, or one left
+                out, is as the backbone suggests.
+
+        Raises:
+            UsageError: If an input is missing, superfluous or unusable, or the backbone lacks a
+                part that the task needs.
+            ConfigError: If the task is none, or a setting is out of its range.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            return generate(
+                self,
+                Task.parse(task) if isinstance(task, str) else task,
+                {"text": prompt, "image": image, "audio": audio},
+                negative_prompt=negative_prompt,
+                seed=seed,
+                seeds=seeds,
+                count=count,
+                progress=progress,
+                on_step=on_step,
+                noise=noise,
+                decode=decode,
+                settings=settings,
+            )
+        finally:
+            self.train(was_training)
 
     def train(self, mode: bool = True) -> OmniFlowModel:
         """Switch the trained parts; the frozen ones stay in evaluation mode."""

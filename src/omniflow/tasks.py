@@ -10,6 +10,9 @@ from omniflow.errors import ConfigError, closest
 #: One letter a modality, in the order in which a task spells them.
 LETTERS = {"i": "image", "a": "audio", "t": "text"}
 
+#: Which modality's embedding fills the pooled slot when several are given: the first of these.
+POOLED_ORDER = ("text", "image", "audio")
+
 COMMON_TASKS = (
     "t2t", "i2t", "a2t", "it2t", "at2t", "ia2t", "iat2t",
     "t2i", "a2i", "at2i", "t2a", "i2a", "it2a",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from omniflow.errors import ConfigError, DataError, UsageError
-from omniflow.generation.text import denoise_text, noise_like
 from omniflow.interfaces import Dataset, Prediction, Sample, TokenScores
-from omniflow.models.flow_scheduler import add_noise
 from omniflow.objectives.token_scores import score_tokens
+from omniflow.sampling.noise import SeededNoise
+from omniflow.sampling.requests import check_modalities
+from omniflow.sampling.sampler import sample_latents
+from omniflow.sampling.settings import resolve_settings
 from omniflow.seeds import mixed_seed
 from omniflow.tasks import Task
 
@@ -26,12 +28,13 @@ def generate_predictions(
     *,
     task: Task,
     noise_level: float = 0.0,
-    steps: int = 28,
+    steps: int | None = None,
     batch_size: int = 32,
     limit: int | None = None,
     seed: int = 0,
     max_length: int = 256,
     max_new_tokens: int = 223,
+    settings: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Prediction]:
     """Generate a text for every record of a dataset split.
@@ -40,27 +43,38 @@ def generate_predictions(
 
     Args:
         model: An assembled or loaded model.
-        dataset: The records; each must have a text.
-        task: `t2t`: the record's own text is given, at `noise_level`.
-        noise_level: 0 gives the clean text latents, 1 pure noise, so that only the model speaks.
-        steps: Denoising steps from `noise_level` to 0; at level 0 one prediction is made.
+        dataset: The records; each must have a text, for references, and what the task is given.
+        task: A task that makes text alone. In `t2t` the record's own text is given, at
+            `noise_level`.
+        noise_level: 0 gives the clean text latents, 1 pure noise, so that only the model speaks;
+            for tasks that are given the text.
+        steps: Denoising steps; the backbone's own number when None. At level 0 one prediction is
+            made.
         batch_size: Records at a time.
         limit: Stop after so many records.
         seed: Start of the noise of every record.
         max_length: Longest reference in tokens that is scored, end included.
         max_new_tokens: Longest prediction in tokens.
+        settings: Further settings of sampling, see `SamplingSettings`.
         progress: Called with (done, total) after each batch.
 
     Raises:
-        UsageError: If the task is not one that this release generates, or a number is out of range.
-        DataError: If a record has no text, or there is no record.
+        UsageError: If the task makes other than text, the backbone cannot serve it, or a number is
+            out of range.
+        DataError: If a record lacks what is needed, or there is no record.
     """
     check_task(task)
     if not 0.0 <= noise_level <= 1.0:
         raise ConfigError("noise_level", noise_level, expected="a number in [0, 1]")
-    for name, value in (("batch_size", batch_size), ("steps", steps), ("limit", limit)):
+    for name, value in (("batch_size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
             raise ConfigError(name, value, expected="a whole number >= 1")
+    given = {
+        **(settings or {}), "steps": steps, "noise_level": noise_level,
+        "max_new_tokens": max_new_tokens,
+    }  # fmt: skip
+    resolved = resolve_settings(task, model.backbone.sampling_defaults, given)
+    check_modalities(task, model.backbone)
     total = len(dataset) if limit is None else min(limit, len(dataset))
     if total == 0:
         raise DataError("the dataset has no records in this split")
@@ -68,19 +82,11 @@ def generate_predictions(
     predictions: list[Prediction] = []
     for start in range(0, total, batch_size):
         indices = range(start, min(start + batch_size, total))
-        samples = [dataset[index] for index in indices]
-        tokens = model.backbone.tokenise(_texts(samples), max_length=max_length)
-        clean = model.backbone.encode_text(
-            tokens.prompt_ids.to(model.device), tokens.is_empty.to(model.device)
-        )
-        noise = noise_like(clean, [mixed_seed(seed, index) for index in indices])
-        latents = denoise_text(
-            model,
-            add_noise(clean, noise, noise_level),
-            level=noise_level,
-            steps=steps,
-            pooled=model.pooled(samples, task.given),
-        )
+        samples = [_checked(dataset[index], task) for index in indices]
+        texts_given = [cast(str, sample.text) for sample in samples]
+        tokens = model.backbone.tokenise(texts_given, max_length=max_length)
+        noise = SeededNoise([mixed_seed(seed, index) for index in indices], model.device)
+        latents = sample_latents(model, task, samples, resolved, noise)["text"]
         texts = model.backbone.generate_text(latents, max_new_tokens=max_new_tokens)
         scores = score_tokens(model.backbone, latents, tokens)
         columns = zip(
@@ -102,17 +108,24 @@ def generate_predictions(
 
 
 def check_task(task: Task) -> None:
-    """Refuse a task that this release does not generate.
+    """Refuse a task whose result is no prediction file.
 
     Raises:
-        UsageError: Unless the task is t2t.
+        UsageError: Unless the task makes text alone.
     """
-    if str(task) != "t2t":
-        raise UsageError(f"task {task} is not generated by this release", expected="t2t")
+    if task.made != ("text",):
+        raise UsageError(
+            f"task {task} makes {' and '.join(task.made)}",
+            where="task",
+            expected="a task that makes text alone, such as t2t or i2t",
+        )
 
 
-def _texts(samples: Sequence[Sample]) -> list[str]:
-    for sample in samples:
-        if sample.text is None:
-            raise DataError("the record has no text", where=sample.id, expected="a text for t2t")
-    return [cast(str, sample.text) for sample in samples]
+def _checked(sample: Sample, task: Task) -> Sample:
+    """A record with everything that is needed: what is given, and a text to compare with."""
+    for name in ("text", *task.given):
+        if getattr(sample, name) is None:
+            raise DataError(
+                f"the record has no {name}", where=sample.id, expected=f"{name} for {task}"
+            )
+    return sample

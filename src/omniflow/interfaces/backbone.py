@@ -104,6 +104,10 @@ class Backbone(nn.Module, ABC):
     #: Partial recipe for this backbone: options that suit its size, below anything a person says.
     recipe_defaults: ClassVar[Mapping[str, Any]] = {}
 
+    #: Settings of sampling that suit this backbone, by name (see `SamplingSettings`), and below
+    #: `tasks` those for single tasks: `{"steps": 20, "tasks": {"t2i": {"guidance": 4.0}}}`.
+    sampling_defaults: ClassVar[Mapping[str, Any]] = {}
+
     #: Which streams can be made from raw inputs: those with an autoencoder.
     modalities: tuple[str, ...]
     latent_dim: int
@@ -156,6 +160,8 @@ class Backbone(nn.Module, ABC):
     ) -> JointPrediction:
         """Run the joint transformer on the streams that are passed.
 
+        A backbone with a text stream alone need not implement it: `text_features` is used.
+
         Args:
             streams: Noisy or clean latents, all of one batch size: image [batch, channels, height,
                 width], text [batch, tokens, up to joint_attention_dim], audio of the shape of
@@ -166,7 +172,10 @@ class Backbone(nn.Module, ABC):
             split_cond: Condition each stream on its own timestep only.
             predict_text: Whether the text stream is conditioned on its timestep and predicted.
         """
-        raise self._lacks("joint streams")
+        if streams.text is None or timesteps.text is None or len(streams.present()) > 1:
+            raise self._lacks("image or audio stream")
+        levels = timesteps.text.expand(len(streams.text))
+        return JointPrediction(None, self.text_features(streams.text, levels, pooled), None)
 
     def latent_shape(
         self, modality: str, *, height: int | None = None, width: int | None = None
@@ -184,7 +193,7 @@ class Backbone(nn.Module, ABC):
         raise self._lacks(modality)
 
     def encode_image(self, images: Sequence[Image], *, noise: Tensor | None = None) -> Tensor:
-        """Clean image latents [batch, channels, height, width], float32, scaled for the transformer.
+        """Clean image latents [batch, channels, height, width], float32, scaled.
 
         Args:
             images: Pictures of any size and mode.
@@ -198,7 +207,7 @@ class Backbone(nn.Module, ABC):
         raise self._lacks("image")
 
     def encode_audio(self, sounds: Sequence[Audio], *, noise: Tensor | None = None) -> Tensor:
-        """Clean audio latents [batch, channels, time, mel], float32, scaled for the transformer.
+        """Clean audio latents [batch, channels, time, mel], float32, scaled.
 
         Args:
             sounds: Sounds of any rate, channel count and length; see the backbone for what becomes
@@ -222,6 +231,26 @@ class Backbone(nn.Module, ABC):
     def pool_audio(self, sounds: Sequence[Audio]) -> Tensor:
         """Pooled condition [batch, pooled_dim] of sounds: the embedding, then zeros."""
         raise self._lacks("audio")
+
+    def t5_states(self, texts: Sequence[str], *, max_tokens: int) -> Tensor:
+        """Last states of the T5 encoder [batch, max_tokens, width]; padding is attended to.
+
+        Args:
+            texts: Texts of any length.
+            max_tokens: Tokens that are read, padding included; longer texts are cut.
+        """
+        raise self._lacks("T5 states")
+
+    def null_condition(self, modality: str, batch: int) -> tuple[Tensor, Tensor]:
+        """Clean latents and pooled condition of "nothing": a grey picture, a silent spectrogram.
+
+        Guidance compares with them in the `old` mode of the first published models.
+
+        Args:
+            modality: image or audio.
+            batch: How many.
+        """
+        raise self._lacks(modality)
 
     def offload_encoders(self) -> None:
         """Move what only encodes conditions to the CPU; it returns to the device when needed."""

@@ -124,8 +124,11 @@ def add_noise(clean: Tensor, noise: Tensor, sigma: float | Tensor) -> Tensor:
     return (level * noise.float() + (1.0 - level) * clean.float()).to(clean.dtype)
 
 
-def _per_sample(sigma: float | Tensor, like: Tensor) -> Tensor:
-    """A level or a batch of levels as float32 that broadcasts over [batch, ...]."""
+def _per_sample(sigma: float | Tensor, like: Tensor) -> float | Tensor:
+    """A level as it is, or a batch of levels as float32 that broadcasts over [batch, ...]."""
+    # A number that became a tensor would have to be waited for on its way to the device.
+    if isinstance(sigma, int | float):
+        return sigma
     level = torch.as_tensor(sigma, dtype=torch.float32, device=like.device)
     return level.view(-1, *[1] * (like.dim() - 1)) if level.dim() else level
 

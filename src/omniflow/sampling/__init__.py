@@ -1,0 +1,1 @@
+"""Sampling: from what is given to what is made, in batches, for any task."""
