@@ -14,8 +14,14 @@ from omniflow.errors import CheckpointError, ConfigError, UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-#: Weights as safetensors, whole or in parts; nothing else is ever read.
+#: Weights as safetensors, whole or in parts.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
+
+#: What is read where there are none: a pickle, as weights only, so that nothing in it is executed.
+PICKLED_WEIGHTS = "pytorch_model.bin"
+
+#: How the names of files end that are worth a progress bar.
+_GIGABYTES = (".safetensors", ".bin", ".pt")
 
 
 class PretrainedSource:
@@ -40,6 +46,11 @@ class PretrainedSource:
             raise CheckpointError("there is no such folder", where=path)
         self._folder = folder
         self._revision = revision
+
+    @property
+    def revision(self) -> str:
+        """The commit that files come from, once one was fetched; empty for a local folder."""
+        return self._revision or ""
 
     def folder(self, *patterns: str) -> Path:
         """A local folder with the files that fit the patterns, as far as the source has them.
@@ -70,10 +81,10 @@ class PretrainedSource:
         """Look whether a local folder has weights; those on the Hub are looked for when read.
 
         Raises:
-            CheckpointError: If there are none as safetensors.
+            CheckpointError: If there are none.
         """
         if self.is_local:
-            self._require_weights(self._folder)
+            self._find_weights()
 
     def read_model(self, model_class: Any, config: Any) -> nn.Module:
         """A model of transformers with its weights, in float32, in evaluation mode, frozen.
@@ -83,25 +94,24 @@ class PretrainedSource:
             UsageError: If the Hub cannot be reached or does not have the model.
         """
         import torch
-        from safetensors import SafetensorError
 
-        folder = self.folder(*WEIGHTS)
-        self._require_weights(folder)
+        folder, is_safe = self._find_weights()
         try:
             with _quietly():
                 model, report = model_class.from_pretrained(
                     folder,
                     config=config,
                     dtype=torch.float32,
-                    use_safetensors=True,
+                    use_safetensors=is_safe,
+                    weights_only=True,
                     local_files_only=True,
                     output_loading_info=True,
                 )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        except (OSError, EOFError, RuntimeError, ValueError, *_damage()) as error:
             raise CheckpointError(
                 f"its weights cannot be read ({_one_line(error)})",
                 where=self.path,
-                expected="whole safetensors that fit its config.json",
+                expected="whole tensors that fit its config.json",
             ) from error
         if report["missing_keys"]:
             raise CheckpointError(
@@ -150,14 +160,29 @@ class PretrainedSource:
                 f"its {what} cannot be read ({_one_line(error)})", where=self.path
             ) from error
 
-    def _require_weights(self, folder: Path) -> None:
-        if not any((folder / name).is_file() for name in WEIGHTS[:2]):
+    def _find_weights(self) -> tuple[Path, bool]:
+        """The folder with the weights, and whether they are safetensors; else the pickle is got."""
+        folder = self.folder(*WEIGHTS)
+        if any((folder / name).is_file() for name in WEIGHTS[:2]):
+            return folder, True
+        folder = self.folder(PICKLED_WEIGHTS)
+        if not (folder / PICKLED_WEIGHTS).is_file():
             others = sorted(file.name for end in ("bin", "pt") for file in folder.glob(f"*.{end}"))
             raise CheckpointError(
                 f"{WEIGHTS[0]} is missing",
                 where=self.path,
+                expected=f"it, in parts or whole, or {PICKLED_WEIGHTS}",
                 notes=[f"not read, because it is a pickle: {name}" for name in others],
             )
+        return folder, False
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    return (UnpicklingError, SafetensorError)
 
 
 def _names_a_folder(path: str) -> bool:
@@ -177,7 +202,7 @@ def _fetched(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Path
 
     local = "a local folder with its files works without the Hub"
     # Gigabytes of weights show how far they are, kilobytes of settings do not.
-    bar = None if patterns == WEIGHTS else _silent_bar()
+    bar = None if any(pattern.endswith(_GIGABYTES) for pattern in patterns) else _silent_bar()
     try:
         return Path(
             snapshot_download(hub_id, revision=revision, allow_patterns=[*patterns], tqdm_class=bar)

@@ -306,11 +306,18 @@ def test_a_padding_token_is_added_beyond_the_table_of_the_decoder(original, fold
 # Mistakes -----------------------------------------------------------------------------------------
 
 
-def test_a_hub_id_is_refused_with_what_to_do():
+def test_a_word_that_is_no_folder_is_told_with_what_could_stand_there():
     with pytest.raises(UsageError) as caught:
-        PublishedBackbone(path="jacklishufan/OmniFlow-v0.5")
-    assert "there is no folder 'jacklishufan/OmniFlow-v0.5'" in str(caught.value)
-    assert "folders only" in str(caught.value)
+        PublishedBackbone(path="OmniFlow")
+    assert "there is no folder 'OmniFlow'" in str(caught.value)
+    assert "OWNER/NAME on the Hub" in str(caught.value)
+
+
+def test_a_hub_id_out_of_reach_is_told_with_what_to_do():
+    with pytest.raises(UsageError, match="acme/model cannot be fetched") as caught:
+        PublishedBackbone(path="acme/model")
+    assert "HF_HUB_OFFLINE" in caught.value.problem
+    assert "a local folder with its files works without the Hub" in caught.value.notes
 
 
 def test_all_missing_parts_are_named_at_once(folder):
@@ -364,8 +371,9 @@ def test_a_pickle_that_would_run_code_is_refused(folder, tmp_path):
 
     (folder / WEIGHTS).unlink()
     torch.save({"text_output.bias": Harmful()}, folder / WEIGHTS.with_suffix(".bin"))
-    with pytest.raises(CheckpointError, match="not a whole file of tensors"):
+    with pytest.raises(CheckpointError, match="holds more than tensors: ") as caught:
         loaded(folder)
+    assert caught.value.notes == ("nothing in it was executed",)
     assert not (tmp_path / "harm").exists()
 
 
@@ -440,7 +448,7 @@ def test_another_t5_in_the_folder_is_passed_over(folder, monkeypatch):
     # A folder derived from Stable Diffusion 3 brings the T5 of that model.
     config = folder / "text_encoder_3" / "config.json"
     config.write_text(json.dumps({**T5, "d_model": 4096}))
-    monkeypatch.setattr("omniflow.backbones.published.T5_ID", str(folder / "nowhere"))
+    monkeypatch.setattr("omniflow.backbones.t5_source.T5_ID", "acme/t5")
     with pytest.raises(UsageError, match="of width 16"):
         PublishedBackbone(path=str(folder))
 

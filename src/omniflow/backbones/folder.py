@@ -1,4 +1,4 @@
-"""A backbone from a local folder in the published layout."""
+"""A backbone in the published layout, from a folder or from the Hub."""
 
 from __future__ import annotations
 
@@ -8,18 +8,29 @@ from omniflow.backbones.published import PublishedBackbone
 
 
 class FolderBackbone(PublishedBackbone):
-    """A frozen OmniFlow model from a local folder.
+    """A frozen OmniFlow model from a folder or the Hub.
 
     Args:
-        path: A folder in the published layout: `transformer/`, `text_vae/`, `vae_tokenizer/` and,
-            for a T5 other than google/flan-t5-large, `tokenizer_3/` and `text_encoder_3/`.
+        path: A folder in the published layout, or OWNER/NAME on the Hub.
+        revision: Branch, tag or commit on the Hub; its main branch when null.
         dtype: Precision of the weights in memory; auto keeps that of the file.
+        ema: Whether to read the averaged weights of `ema_transformer.pt`.
+        t5: A folder or Hub id of the T5 to take; when null, that of `text_encoder_3/` and
+            `tokenizer_3/` if the model has one of the right width, else google/flan-t5-large.
 
     Raises:
-        UsageError: If there is no such folder, or its T5 cannot be read.
+        UsageError: If there is no such folder or Hub id, or its T5 cannot be read.
         CheckpointError: If a part is missing or unreadable.
         ConfigError: If a configuration is impossible, or `dtype` is not one of the three.
     """
 
-    def __init__(self, *, path: str, dtype: Literal["auto", "fp32", "bf16"] = "fp32") -> None:
-        super().__init__(path=path, dtype=dtype)
+    def __init__(
+        self,
+        *,
+        path: str,
+        revision: str | None = None,
+        dtype: Literal["auto", "fp32", "bf16"] = "fp32",
+        ema: bool = False,
+        t5: str | None = None,
+    ) -> None:
+        super().__init__(path=path, revision=revision, dtype=dtype, ema=ema, t5=t5)

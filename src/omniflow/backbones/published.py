@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from omniflow.backbones.layout import PublishedFolder, find_published, read_config, stored_tensors
+from omniflow.backbones.layout import find_published, read_config
+from omniflow.backbones.t5_source import find_t5
+from omniflow.backbones.weights import FoundWeights, fill, find_weights
 from omniflow.errors import CheckpointError, ConfigError, UsageError
 from omniflow.interfaces.backbone import Backbone, TextFeatures, TokenBatch
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
@@ -22,24 +23,7 @@ from omniflow.models.text_vae import TextVAE, TextVAEConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: T5 of the published models, for folders that do not bring their own.
-T5_ID = "google/flan-t5-large"
-
-#: Prefix of the text VAE, T5 included, in the transformer's file.
-TEXT_VAE_PREFIX = "text_decoder."
-
-#: Tables that are computed when a file comes without them.
-POSITION_TABLES = frozenset({"pos_embed.pos_embed", "audio_embedder.pos_embed"})
-
-#: Weights that older versions of transformers wrote and nothing reads.
-_LEGACY = re.compile(
-    r"text_decoder\.qformer\.encoder\.layer\.\d+\.(intermediate|output)\."
-    r"|text_decoder\..*rotary_emb\.inv_freq$"
-)
-
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-_logger = logging.getLogger(__name__)
 
 
 class PublishedBackbone(Backbone):
@@ -49,36 +33,50 @@ class PublishedBackbone(Backbone):
     stays in evaluation mode whatever `train` is told, so that one text has one encoding.
 
     Args:
-        path: A folder in the published layout: `transformer/`, `text_vae/`, `vae_tokenizer/` and,
-            for a T5 other than google/flan-t5-large, `tokenizer_3/` and `text_encoder_3/`.
+        path: A folder in the published layout, or a Hub id: `transformer/`, `text_vae/`,
+            `vae_tokenizer/` and, for a T5 other than google/flan-t5-large, `tokenizer_3/` and
+            `text_encoder_3/`.
+        revision: Branch, tag or commit on the Hub; its main branch when None.
         dtype: Precision of the weights in memory; "auto" keeps that of the file. Latents and
             features go in and out in the caller's precision.
+        ema: Whether to read the averaged weights of `ema_transformer.pt`.
+        t5: A folder or Hub id of the T5 to take instead.
 
     Raises:
-        UsageError: If there is no such folder, or its T5 cannot be read.
+        UsageError: If there is no such folder or Hub id, or its T5 cannot be read.
         CheckpointError: If a part is missing or unreadable.
         ConfigError: If a configuration is impossible, or `dtype` is not one of the three.
     """
 
     transformer: JointTransformer
 
-    def __init__(self, *, path: str, dtype: Literal["auto", "fp32", "bf16"] = "fp32") -> None:
+    def __init__(
+        self,
+        *,
+        path: str,
+        revision: str | None = None,
+        dtype: Literal["auto", "fp32", "bf16"] = "fp32",
+        ema: bool = False,
+        t5: str | None = None,
+    ) -> None:
         super().__init__()
         if dtype not in ("auto", *_DTYPES):
             raise ConfigError("dtype", dtype, expected="auto, fp32 or bf16")
         self._dtype = _DTYPES.get(dtype)
-        self._folder = find_published(path)
+        self._is_averaged = ema
+        self._folder = find_published(path, revision=revision)
         self._id = path
         with _said_in(self._folder.transformer_config):
             config = JointTransformerConfig.from_dict(read_config(self._folder.transformer_config))
         with _said_in(self._folder.text_vae_config):
             vae_config = TextVAEConfig.from_dict(read_config(self._folder.text_vae_config))
-        t5_config, self._prompt_tokenizer = _load_t5(self._folder, vae_config.prompt_size)
+        self._t5 = find_t5(self._folder, vae_config.prompt_size, path=t5)
+        self._prompt_tokenizer = _load_tokenizer(self._t5.tokenizer_folder)
         self._text_tokenizer = _load_tokenizer(self._folder.text_tokenizer)
         self._text_tokenizer.add_special_tokens({"pad_token": "[PAD]"})
         with torch.device("meta"), _said_in(self._folder.root):
             self.transformer = JointTransformer(config, text_output_dim=vae_config.vae_dim)
-            self.text_vae = TextVAE(vae_config, t5_config)
+            self.text_vae = TextVAE(vae_config, self._t5.config)
         if vae_config.vae_dim > config.joint_attention_dim:
             raise ConfigError(
                 "vae_config.vae_dim",
@@ -97,38 +95,36 @@ class PublishedBackbone(Backbone):
         self.requires_grad_(False)
         self.train(False)
 
-    def load_weights(self) -> None:
-        """Read the weights that the constructor only looked up, one tensor in memory at a time.
+    def load_weights(self, *, device: torch.device | None = None) -> None:
+        """Read the weights that the constructor only looked up, one tensor at a time.
+
+        Args:
+            device: Where they go; the CPU when None.
 
         Raises:
             CheckpointError: If a file is damaged, a tensor has another shape, or some are missing.
+            UsageError: If a file is on the Hub and cannot be fetched.
         """
-        wanted = dict(self._places())
-        unexpected = []
-        for name, tensor in stored_tensors(self._folder.weights):
-            if name in wanted:
-                self._fill(name, *wanted[name], tensor)
-            elif not _LEGACY.search(name):
-                unexpected.append(name)
-        missing = sorted(
-            name for name, (module, key) in wanted.items() if getattr(module, key).is_meta
-        )
-        self._refuse_missing([name for name in missing if name not in POSITION_TABLES])
-        if missing:
-            self.transformer.reset_positions()
-        if unexpected:
-            _logger.warning(
-                "%s: %d tensors that this model does not have are left out: %s",
-                self._folder.root,
-                len(unexpected),
-                ", ".join(unexpected[:10]),
-            )
-        if self._dtype is None:
-            self.to(self.text_projection.weight.dtype)
+        device = torch.device("cpu") if device is None else device
+        dtype = self._dtype or self._weights.dtype
+        fill(self._weights, self.transformer, self.text_vae, dtype=dtype, device=device)
+        # What no file holds, such as rotary frequencies, was made on the CPU.
+        self.to(device)
 
     def identity(self) -> dict[str, str]:
         """What a saved model needs to find this backbone again: id, revision, content hash."""
-        return {"id": self._id, "revision": "", "hash": self._folder.content_hash()}
+        files = {**self._t5.files(), **self._weights.files}
+        return {
+            "id": self._id,
+            "revision": self._folder.source.revision,
+            "hash": self._folder.content_hash(files),
+        }
+
+    @cached_property
+    def _weights(self) -> FoundWeights:
+        return find_weights(
+            self._folder, self._t5, self.transformer, self.text_vae, is_averaged=self._is_averaged
+        )
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode: dropout would give one text another encoding each time."""
@@ -196,56 +192,6 @@ class PublishedBackbone(Backbone):
         ids = self.text_vae.generate(text_latents, max_new_tokens=max_new_tokens)
         texts = self._text_tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
         return cast("list[str]", texts)
-
-    def _places(self) -> Iterator[tuple[str, tuple[nn.Module, str]]]:
-        """Name in the file -> the module and attribute that it fills; tied ones have two names."""
-        for prefix, part in (("", self.transformer), (TEXT_VAE_PREFIX, self.text_vae)):
-            for name in part.state_dict():
-                path, _, key = name.rpartition(".")
-                yield prefix + name, (part.get_submodule(path), key)
-
-    def _fill(self, name: str, module: nn.Module, key: str, tensor: Tensor) -> None:
-        place = getattr(module, key)
-        if place.shape != tensor.shape:
-            raise CheckpointError(
-                f"{name} has shape {list(tensor.shape)}",
-                where=str(self._folder.weights[0].parent),
-                expected=f"{list(place.shape)}, as the configuration says",
-            )
-        tensor = tensor.to(self._dtype or tensor.dtype)
-        is_parameter = isinstance(place, nn.Parameter)
-        setattr(module, key, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
-
-    def _refuse_missing(self, missing: Sequence[str]) -> None:
-        if missing:
-            more = [f"... and {len(missing) - 10} more"] if len(missing) > 10 else []
-            raise CheckpointError(
-                f"{len(missing)} tensors are missing",
-                where=str(self._folder.weights[0].parent),
-                expected="the weights of transformer, text VAE and T5 in one set of files",
-                notes=[*(f"missing: {name}" for name in missing[:10]), *more],
-            )
-
-
-def _load_t5(
-    folder: PublishedFolder, width: int
-) -> tuple[Mapping[str, Any], PreTrainedTokenizerBase]:
-    """Configuration and tokenizer of the T5 encoder: the folder's own, else the published one."""
-    from transformers import T5Config
-
-    if folder.t5_config is not None and folder.t5_tokenizer is not None:
-        config = read_config(folder.t5_config)
-        # Folders derived from Stable Diffusion 3 bring another T5, which this model never read.
-        if config.get("d_model") == width:
-            return config, _load_tokenizer(folder.t5_tokenizer)
-    try:
-        return T5Config.from_pretrained(T5_ID).to_dict(), _load_tokenizer(T5_ID)
-    except (OSError, ValueError, CheckpointError) as error:
-        raise UsageError(
-            f"the tokenizer and configuration of {T5_ID} cannot be read",
-            where=str(folder.root),
-            expected=f"a network connection, or tokenizer_3/ and text_encoder_3/ of width {width}",
-        ) from error
 
 
 def _load_tokenizer(source: Path | str) -> PreTrainedTokenizerBase:
