@@ -15,6 +15,7 @@ from omniflow.scenes.caption_reader import read_caption
 from omniflow.scenes.grammar import Scene
 from omniflow.scenes.picture_reader import read_picture
 from omniflow.scenes.reading import ATTRIBUTES, Comparison, Reading, compare
+from omniflow.scenes.sound_reader import read_sound
 from omniflow.version import __version__
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def score_scenes(outputs: Sequence[Output], truths: Sequence[Scene | str]) -> Sc
 def _read(output: Output) -> Reading:
     if isinstance(output, str):
         return read_caption(output)
+    if isinstance(output, Audio):
+        return read_sound(output)
     return read_picture(output)
 
 
