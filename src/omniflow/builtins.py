@@ -8,7 +8,19 @@ _COMPONENTS = (
         "backbone",
         "folder",
         "backbones.folder:FolderBackbone",
-        "A folder in the published layout",
+        "A model in the published layout: a folder or a Hub id",
+    ),
+    (
+        "backbone",
+        "omniflow-v0.5",
+        "backbones.released:OmniFlowV05",
+        "jacklishufan/OmniFlow-v0.5 from the Hub",
+    ),
+    (
+        "backbone",
+        "omniflow-v0.9",
+        "backbones.released:OmniFlowV09",
+        "jacklishufan/OmniFlow-v0.9 from the Hub",
     ),
     ("head", "linear", "heads.linear:LinearHead", "The backbone's own last text projection"),
     ("head", "mlp", "heads.mlp:MLPHead", "Two-layer perceptron"),
@@ -16,6 +28,12 @@ _COMPONENTS = (
     ("refiner", "none", "refiners.none:NoRefiner", "Leaves the latents as they are"),
     ("refiner", "mlp", "refiners.mlp:MLPRefiner", "Residual perceptron over each latent"),
     ("encoder", "clip", "encoders.clip:CLIPEncoder", "CLIP embedding of text or image"),
+    (
+        "encoder",
+        "languagebind",
+        "encoders.languagebind:LanguageBindEncoder",
+        "LanguageBind embedding of sound",
+    ),
     ("encoder", "t5", "encoders.t5:T5Encoder", "Mean T5 state of the text"),
     (
         "dataset",

@@ -107,7 +107,7 @@ class PretrainedSource:
                     local_files_only=True,
                     output_loading_info=True,
                 )
-        except (OSError, EOFError, RuntimeError, ValueError, *_damage()) as error:
+        except _damage() as error:
             raise CheckpointError(
                 f"its weights cannot be read ({_one_line(error)})",
                 where=self.path,
@@ -182,7 +182,7 @@ def _damage() -> tuple[type[Exception], ...]:
 
     from safetensors import SafetensorError
 
-    return (UnpicklingError, SafetensorError)
+    return (OSError, EOFError, RuntimeError, ValueError, UnpicklingError, SafetensorError)
 
 
 def _names_a_folder(path: str) -> bool:

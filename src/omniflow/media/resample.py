@@ -61,4 +61,5 @@ def _filters(step: int, phases: int) -> np.ndarray:
     offsets = taps[None] - np.arange(phases)[:, None] / phases
     crossings = np.clip(offsets * band, -_ZERO_CROSSINGS, _ZERO_CROSSINGS)
     window = np.cos(crossings * np.pi / _ZERO_CROSSINGS / 2) ** 2
-    return (np.sinc(crossings) * window * band).astype(np.float32)
+    filters: np.ndarray = (np.sinc(crossings) * window * band).astype(np.float32)
+    return filters

@@ -31,11 +31,14 @@ class LatentAutoencoder(nn.Module):
         CheckpointError: If a file is missing or damaged, or of another kind of model.
     """
 
+    network: Any
+
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.network: Any = _load(folder)
-        self.scaling_factor: float = self.network.config.scaling_factor
-        self.shift_factor: float = self.network.config.shift_factor or 0.0
+        self.network = _load(folder)
+        config = self.network.config
+        self.scaling_factor: float = config.scaling_factor
+        self.shift_factor: float = config.shift_factor or 0.0
 
     @property
     def factor(self) -> int:

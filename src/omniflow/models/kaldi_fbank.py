@@ -37,7 +37,8 @@ def kaldi_fbank(waveform: Tensor, *, mel_bins: int, sample_rate_hz: int = 16_000
     padded = 1 << (length - 1).bit_length()
     power = torch.fft.rfft(F.pad(frames, (0, padded - length))).abs().square()
     bands = _bands(mel_bins, padded, sample_rate_hz).to(power)
-    return (power @ bands.T).clamp_min(FLOOR).log()
+    energies: Tensor = power @ bands.T
+    return energies.clamp_min(FLOOR).log()
 
 
 @lru_cache(maxsize=8)
