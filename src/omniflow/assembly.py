@@ -16,6 +16,8 @@ from omniflow.recipe import Choice, Recipe
 from omniflow.resolve import resolve
 
 if TYPE_CHECKING:
+    import torch
+
     from omniflow.interfaces import Backbone, Encoder, Head, Objective, Refiner
     from omniflow.model import OmniFlowModel
     from omniflow.registry import Component, Registry
@@ -70,8 +72,16 @@ def build(
     return assemble(resolve(draft, registry), registry)
 
 
-def assemble(recipe: Recipe, registry: Registry) -> OmniFlowModel:
-    """Construct every part of a resolved recipe, then read the weights."""
+def assemble(
+    recipe: Recipe, registry: Registry, *, device: torch.device | None = None
+) -> OmniFlowModel:
+    """Construct every part of a resolved recipe, then read the weights.
+
+    Args:
+        recipe: The recipe.
+        registry: Where its names are looked up.
+        device: Where the model goes; the CPU when None.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -85,9 +95,9 @@ def assemble(recipe: Recipe, registry: Registry) -> OmniFlowModel:
             registry,
             trains_backbone=cast("type[Objective]", objective).trains_backbone,
         )
-        read_weights(model)
+        read_weights(model, device=device)
         model.head.initialise_from(model.backbone, model.features)
-    return model.eval()
+    return model.eval() if device is None else model.eval().to(device)
 
 
 def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel:
@@ -193,9 +203,9 @@ def construct(
     )
 
 
-def read_weights(model: OmniFlowModel) -> None:
-    """Fill in the weights of the backbone and the encoders."""
-    model.backbone.load_weights()
+def read_weights(model: OmniFlowModel, *, device: torch.device | None = None) -> None:
+    """Fill in the weights of the backbone, straight on its device, and of the encoders."""
+    model.backbone.load_weights(device=device)
     for encoder in model.encoders:
         cast("Encoder", encoder).load_weights()
     model.freeze()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from omniflow.errors import UsageError
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from omniflow.interfaces.dataset import Audio
@@ -122,8 +123,13 @@ class Backbone(nn.Module, ABC):
     text_projection: nn.Linear
 
     @abstractmethod
-    def load_weights(self) -> None:
-        """Read the weights that the constructor only looked up."""
+    def load_weights(self, *, device: torch.device | None = None) -> None:
+        """Read the weights that the constructor only looked up.
+
+        Args:
+            device: Where they go, without a stop on the CPU if it can be helped; the CPU when
+                None.
+        """
 
     @abstractmethod
     def identity(self) -> dict[str, str]:

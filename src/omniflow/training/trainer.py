@@ -60,7 +60,7 @@ def train(
     validation_set = open_datasets(recipe, registry, "validation", objective.modalities)
     folder = RunFolder(output_dir)
     folder.check(resuming=resume)
-    model = assemble(recipe, registry).to(device)
+    model = assemble(recipe, registry, device=device)
     loop = TrainingLoop(
         recipe, model, objective, training_set, validation_set, folder, reporter or Reporter()
     )
