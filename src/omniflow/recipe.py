@@ -51,6 +51,10 @@ class TrainingOptions:
             cosine to zero. At most a tenth of the run.
         grad_accum: Batches whose gradients are added up before a step.
         grad_clip: Largest norm of the gradient; longer ones are scaled down before the step.
+        ema_decay: Limit of the decay of an exponential moving average of what is trained; 0 for
+            none. The average is what is evaluated and what `best` and `final` hold.
+        ema_start: Step at which the average begins.
+        ema_interval: Steps between two updates of the average.
         log_interval: Steps between two lines of the log.
         eval_interval: Steps between two evaluations on the validation split.
         eval_batches: Batches of the validation split that are looked at.
@@ -69,6 +73,9 @@ class TrainingOptions:
     warmup_steps: int = 500
     grad_accum: int = 1
     grad_clip: float = 1.0
+    ema_decay: float = 0.0
+    ema_start: int = 0
+    ema_interval: int = 1
     log_interval: int = 100
     eval_interval: int = 1000
     eval_batches: int = 50
@@ -81,7 +88,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         whole_from_one = (
             "batch_size", "epochs", "grad_accum", "log_interval", "eval_interval",
-            "eval_batches", "save_interval", "keep",
+            "eval_batches", "save_interval", "keep", "ema_interval",
         )  # fmt: skip
         for name in whole_from_one:
             if getattr(self, name) < 1:
@@ -92,7 +99,9 @@ class TrainingOptions:
             raise ConfigError("lr", self.lr, expected="a number in (0, 1)")
         if not 0 < self.grad_clip < float("inf"):
             raise ConfigError("grad_clip", self.grad_clip, expected="a number above 0")
-        for name in ("weight_decay", "warmup_steps"):
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError("ema_decay", self.ema_decay, expected="a number in [0, 1)")
+        for name in ("weight_decay", "warmup_steps", "ema_start"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(name, getattr(self, name), expected="a number >= 0")
         if not 0 <= self.seed < 2**63:

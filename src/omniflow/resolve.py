@@ -18,7 +18,7 @@ from omniflow.plugins import DISTRIBUTION
 from omniflow.recipe import LIST_SECTIONS, SINGLE_SECTIONS, Choice, Recipe, TrainingOptions
 
 if TYPE_CHECKING:
-    from omniflow.interfaces import Backbone
+    from omniflow.interfaces import Backbone, Objective
     from omniflow.registry import Component, Registry
 
 T = TypeVar("T")
@@ -30,10 +30,15 @@ def resolve(draft: Draft, registry: Registry) -> Recipe:
     Raises:
         UsageError: If anything does not fit; all mistakes are reported together.
     """
-    draft = draft.over(Draft.defaults())
     mistakes: list[UsageError] = []
     chosen: dict[str, Any] = {}
+    suited = _collect(mistakes, lambda: _objective_defaults(draft, registry)) or {}
+    names = {kind: suited[kind] for kind in SINGLE_SECTIONS if kind in suited}
+    draft = draft.over(Draft.from_mapping(names, where=BY_DEFAULT)).over(Draft.defaults())
     defaults = _collect(mistakes, lambda: _backbone_defaults(draft, registry)) or {}
+    if "training" in suited:
+        training_defaults = {**suited["training"], **defaults.get("training", {})}
+        defaults = {**defaults, "training": training_defaults}
     for kind in SINGLE_SECTIONS:
         chosen[kind] = _choose(registry, kind, draft.sections[kind], defaults, mistakes)
     for kind in LIST_SECTIONS:
@@ -67,6 +72,13 @@ def _backbone_defaults(draft: Draft, registry: Registry) -> Mapping[str, Any]:
     name = _name(registry, "backbone", said)
     loaded = load_component(registry, "backbone", name, where=said.where)
     return cast("type[Backbone]", loaded).recipe_defaults
+
+
+def _objective_defaults(draft: Draft, registry: Registry) -> Mapping[str, Any]:
+    said = draft.over(Draft.defaults()).sections["objective"]["name"]
+    name = _name(registry, "objective", said)
+    loaded = load_component(registry, "objective", name, where=said.where)
+    return cast("type[Objective]", loaded).recipe_defaults
 
 
 def _name(registry: Registry, kind: str, said: Said) -> str:

@@ -35,8 +35,8 @@ class Objective(ABC):
     #: Whether the backbone's transformer is trained too, and not head and refiner alone.
     trains_backbone: ClassVar[bool] = False
 
-    #: Partial recipe for this objective: what suits it, below what suits the backbone and anything
-    #: a person says. Names of components may be among it: `{"head": "linear"}`.
+    #: Partial recipe for this objective: names of a head or refiner (`{"head": "linear"}`), and
+    #: options of `training`, below those that suit the backbone; anything a person says wins.
     recipe_defaults: ClassVar[Mapping[str, Any]] = {}
 
     #: What samples must bring; datasets are told to leave out the rest.

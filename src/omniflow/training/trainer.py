@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from omniflow.interfaces import Dataset, Objective
 from omniflow.recipe import Recipe
 from omniflow.seeds import mixed_seed
 from omniflow.training.device import autocast, choose_device
+from omniflow.training.ema import DecaySchedule, WeightAverage
 from omniflow.training.interrupts import InterruptedRunError, Interrupts
 from omniflow.training.order import BatchOrder, JoinedDataset
 from omniflow.training.reporter import Reporter, RunResult
@@ -134,8 +136,10 @@ class TrainingLoop:
         self.optimizer = torch.optim.AdamW(
             parameters, lr=self.options.lr, weight_decay=self.options.weight_decay
         )
+        self.average = self._make_average()
         self.step = 0
         self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, float] = {}
         self.evaluations: dict[str, dict[str, float]] = {}
         self.texts_cut = 0
 
@@ -154,7 +158,8 @@ class TrainingLoop:
                     self._check_finite()
                     saved = self._save()
                     raise InterruptedRunError(interrupts.received, str(saved), self.step)
-        self.model.save_pretrained(self.folder.path / "final")
+        with self._averaged():
+            self.model.save_pretrained(self.folder.path / "final")
         result = self._result(time.perf_counter() - started)
         self.reporter.finished(result)
         return result
@@ -176,6 +181,9 @@ class TrainingLoop:
             for key, value in tensors.items()
             if key.startswith("sum.")
         }
+        self.counts = dict(state["counts"])
+        if self.average is not None:
+            self.average.restore(tensors, state.get("ema_updates", 0))
         self.step = state["step"]
         self.evaluations = state["evaluations"]
         self.texts_cut = state["texts_cut"]
@@ -201,6 +209,8 @@ class TrainingLoop:
             group["lr"] = self.plan.lr(self.step)
         self.optimizer.step()
         self.step += 1
+        if self.average is not None:
+            self.average.after_step(self.step)
         self.reporter.stepped(self.step)
 
     def _add_up(self, figures: Mapping[str, Tensor], parts: int) -> None:
@@ -208,6 +218,7 @@ class TrainingLoop:
         for name, value in figures.items():
             share = value.detach().float() / parts
             self.sums[name] = self.sums[name] + share if name in self.sums else share
+            self.counts[name] = self.counts.get(name, 0.0) + 1 / parts
 
     def _after_step(self) -> None:
         options = self.options
@@ -241,7 +252,8 @@ class TrainingLoop:
 
     def _log(self) -> None:
         steps = self.step % self.options.log_interval or self.options.log_interval
-        means = {name: float(value) / steps for name, value in self.sums.items()}
+        # A term may be missing from some steps: its mean is over those that had it.
+        means = {name: float(value) / self.counts[name] for name, value in self.sums.items()}
         now = time.perf_counter()
         seconds, self.interval_start = now - self.interval_start, now
         figures = {
@@ -258,13 +270,31 @@ class TrainingLoop:
                 steps * self.options.batch_size * self.options.grad_accum / seconds, 2
             ),
         }
-        self.sums = {}
+        self.sums, self.counts = {}, {}
         self.folder.append_metrics(figures)
         self.reporter.logged(figures)
 
-    @torch.no_grad()
+    def _make_average(self) -> WeightAverage | None:
+        options = self.options
+        if not options.ema_decay:
+            return None
+        return WeightAverage(
+            dict(self.model.named_trainable()),
+            DecaySchedule(options.ema_decay),
+            start=options.ema_start,
+            interval=options.ema_interval,
+        )
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """While entered, the model holds the average of its weights, where one is kept."""
+        return nullcontext() if self.average is None else self.average.applied()
+
     def _evaluate(self) -> None:
         """Measure the validation split; the best so far goes to `best/`."""
+        with torch.no_grad(), self._averaged():
+            self._evaluate_weights()
+
+    def _evaluate_weights(self) -> None:
         started = time.perf_counter()
         self.model.eval()
         sums: dict[str, float] = {}
@@ -314,7 +344,11 @@ class TrainingLoop:
             "step": self.step,
             "evaluations": self.evaluations,
             "texts_cut": self.texts_cut,
+            "counts": self.counts,
         }
+        if self.average is not None:
+            tensors |= self.average.tensors()
+            state["ema_updates"] = self.average.updates
         saved = self.folder.save_checkpoint(self.model, tensors, state, keep=self.options.keep)
         self.reporter.saved(saved)
         return saved
