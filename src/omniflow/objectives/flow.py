@@ -38,11 +38,11 @@ from omniflow.objectives.flow_losses import (
 )
 from omniflow.objectives.text_decoder import spread_levels
 from omniflow.objectives.token_scores import cross_entropy
-from omniflow.tasks import Task
+from omniflow.tasks import POOLED_ORDER, Task
 
 if TYPE_CHECKING:
     from omniflow.interfaces.backbone import TokenBatch
-    from omniflow.model import OmniFlowModel, TextPrediction
+    from omniflow.model import ModelPrediction, OmniFlowModel, TextPrediction
 
 #: How often each task is drawn unless the recipe says otherwise; `2iat` makes all three together.
 DEFAULT_TASKS: Mapping[str, float] = {
@@ -53,9 +53,6 @@ DEFAULT_TASKS: Mapping[str, float] = {
 
 #: The decoder's cross entropy is off, as in the original's example.
 DEFAULT_WEIGHTS = {**ORIGINAL_WEIGHTS, "ce": 0.0}
-
-#: Which given modality's embedding is the pooled condition of validation: the first of these.
-POOLED_ORDER = ("text", "image", "audio")
 
 
 @dataclass(frozen=True)
@@ -177,18 +174,18 @@ class FlowObjective(Objective):
         batch = cast(FlowBatch, batch)
         encoded = EncodedSamples(model, batch.samples, batch.tokens)
         inputs = flow_inputs(encoded, batch.positions, batch.plan, text_jitter=self.text_jitter)
-        velocities, text = _predict(model, inputs)
+        prediction = _predict(model, inputs)
         terms: dict[str, Tensor] = {}
         for name, level in zip(MODALITIES, batch.plan.levels, strict=True):
             if name not in batch.plan.made or level is None:
                 continue
             weights = level_weights(level, self.weighting).to(model.device)
             clean, noise = getattr(inputs.clean, name), getattr(inputs.noise, name)
-            if name == "text" and text is not None:
-                terms |= self._text_terms(model, batch, text, clean, weights)
+            if name == "text" and prediction.text is not None:
+                terms |= self._text_terms(model, batch, prediction.text, clean, weights)
             else:
                 terms[name] = velocity_loss(
-                    getattr(velocities, name), clean=clean, noise=noise, weights=weights
+                    getattr(prediction, name), clean=clean, noise=noise, weights=weights
                 )
         return Losses(total_loss(terms, self.weights), terms)
 
@@ -287,27 +284,25 @@ class FlowObjective(Objective):
         )
 
 
-def _predict(model: OmniFlowModel, inputs: FlowInputs) -> tuple[Streams, TextPrediction | None]:
+def _predict(model: OmniFlowModel, inputs: FlowInputs) -> ModelPrediction:
     """Velocities of image and audio, and the clean text latents where text is made."""
-    prediction = model.backbone.predict(inputs.noisy, inputs.timesteps, inputs.pooled)
-    text = None
-    if inputs.clean.text is not None:
-        if prediction.text is None or inputs.timesteps.text is None:
-            raise PluginError(f"backbone {model.parts.backbone.name} predicts no text")
-        text = model.predict_text(prediction.text, inputs.timesteps.text)
-    return Streams(image=prediction.image, audio=prediction.audio), text
+    makes_text = inputs.clean.text is not None
+    prediction = model.predict(inputs.noisy, inputs.timesteps, inputs.pooled, needs_text=makes_text)
+    if makes_text and prediction.text is None:
+        raise PluginError(f"backbone {model.parts.backbone.name} predicts no text")
+    return prediction
 
 
 def _squared_errors(model: OmniFlowModel, inputs: FlowInputs) -> dict[str, Tensor]:
     """Sum of squared errors of every stream that is made."""
-    velocities, text = _predict(model, inputs)
+    prediction = _predict(model, inputs)
     errors = {}
     for name, clean, noise in zip(MODALITIES, inputs.clean, inputs.noise, strict=True):
         if clean is not None and noise is not None:
-            if text is not None and name == "text":
-                difference = text.latents.float() - clean.float()
+            if name == "text" and prediction.text is not None:
+                difference = prediction.text.latents.float() - clean.float()
             else:
-                difference = getattr(velocities, name).float() - (noise - clean).float()
+                difference = getattr(prediction, name).float() - (noise - clean).float()
             errors[name] = difference.square().sum()
     return errors
 
