@@ -11,6 +11,7 @@ import typer
 from omniflow.version import __version__
 from omniflow_cli import logs
 from omniflow_cli.commands import Command, CommandGroup, examples
+from omniflow_cli.convert import convert
 from omniflow_cli.doctor import doctor
 from omniflow_cli.evaluate import evaluate
 from omniflow_cli.exits import exit_code_of
@@ -78,6 +79,13 @@ app.command(
         "omniflow evaluate predictions.json --metrics bleu,meteor --output-json eval_results.json",
     ),
 )(evaluate)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow convert OmniFlow-v0.5 OmniFlow-v0.5-safetensors",
+        "omniflow convert OmniFlow-v0.5 averaged --ema --dtype bf16",
+    ),
+)(convert)
 app.command(
     "list-components",
     cls=Command,

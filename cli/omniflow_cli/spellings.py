@@ -11,7 +11,7 @@ import typer
 #: Flags that take no value; the token after any other flag is its value.
 SWITCHES = frozenset(
     {
-        "-h", "--help", "--version", "-v", "--verbose", "--json",
+        "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema",
         "--install-completion", "--show-completion",
     }
 )  # fmt: skip

@@ -10,18 +10,30 @@ from typing import TYPE_CHECKING, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from omniflow.backbones.image_grid import find_image_grid
 from omniflow.backbones.layout import find_published, read_config
+from omniflow.backbones.parts import Parts
 from omniflow.backbones.t5_source import find_t5
 from omniflow.backbones.weights import FoundWeights, fill, find_weights
 from omniflow.errors import CheckpointError, ConfigError, UsageError
-from omniflow.interfaces.backbone import Backbone, TextFeatures, TokenBatch
+from omniflow.interfaces.backbone import (
+    Backbone,
+    JointPrediction,
+    Streams,
+    TextCondition,
+    TextFeatures,
+    TokenBatch,
+)
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
 from omniflow.models.text_vae import TextVAE, TextVAEConfig
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from transformers import PreTrainedTokenizerBase
+
+    from omniflow.interfaces import Audio
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -29,8 +41,9 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class PublishedBackbone(Backbone):
     """A frozen OmniFlow model read from the published layout.
 
-    Text only in this release: the image and audio streams are loaded but nothing feeds them. It
-    stays in evaluation mode whatever `train` is told, so that one text has one encoding.
+    It stays in evaluation mode whatever `train` is told, so that one text has one encoding. What
+    stands around the transformer and the text VAE is read when a task first needs it; of a model
+    without `vae/` there is text alone.
 
     Args:
         path: A folder in the published layout, or a Hub id: `transformer/`, `text_vae/`,
@@ -41,6 +54,13 @@ class PublishedBackbone(Backbone):
             features go in and out in the caller's precision.
         ema: Whether to read the averaged weights of `ema_transformer.pt`.
         t5: A folder or Hub id of the T5 to take instead.
+        clip: A folder or Hub id of the CLIP model whose towers embed texts and pictures; that of
+            `text_encoder/`, else the published models', when None.
+        audio_encoder: The same for LanguageBind's audio tower and `audio_encoder/`.
+        audio_vae: The same for the audio VAE and `audio_vae/`.
+        vocoder: The same for the vocoder and `vocoder/`.
+        image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; the
+            `sample_size` of the image VAE, at most 512, when None.
 
     Raises:
         UsageError: If there is no such folder or Hub id, or its T5 cannot be read.
@@ -58,6 +78,11 @@ class PublishedBackbone(Backbone):
         dtype: Literal["auto", "fp32", "bf16"] = "fp32",
         ema: bool = False,
         t5: str | None = None,
+        clip: str | None = None,
+        audio_encoder: str | None = None,
+        audio_vae: str | None = None,
+        vocoder: str | None = None,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
         if dtype not in ("auto", *_DTYPES):
@@ -86,12 +111,21 @@ class PublishedBackbone(Backbone):
             )
         # [PAD] may come after the last row of the decoder's table; the text VAE has to know.
         self.text_vae.pad_token_id = self._text_tokenizer.pad_token_id
-        self.modalities = ("text",)
         self.latent_dim = vae_config.vae_dim
         self.latent_tokens = vae_config.n_tokens
         self.pooled_dim = config.pooled_projection_dim
         self.feature_dims = {"hidden": config.joint_attention_dim, "x0": vae_config.vae_dim}
         self.text_projection = self.transformer.text_output
+        self._parts = Parts(
+            self._folder,
+            lambda: self.text_projection.weight,
+            clip=clip,
+            audio_encoder=audio_encoder,
+            audio_vae=audio_vae,
+            vocoder=vocoder,
+        )
+        self._image_grid = find_image_grid(self._parts.image_vae, config, image_size)
+        self.modalities = self._parts.modalities(config.audio_shape)
         self.requires_grad_(False)
         self.train(False)
 
@@ -106,14 +140,14 @@ class PublishedBackbone(Backbone):
             UsageError: If a file is on the Hub and cannot be fetched.
         """
         device = torch.device("cpu") if device is None else device
-        dtype = self._dtype or self._weights.dtype
-        fill(self._weights, self.transformer, self.text_vae, dtype=dtype, device=device)
+        dtype = self._dtype or self.stored_weights.dtype
+        fill(self.stored_weights, self.transformer, self.text_vae, dtype=dtype, device=device)
         # What no file holds, such as rotary frequencies, was made on the CPU.
         self.to(device)
 
     def identity(self) -> dict[str, str]:
         """What a saved model needs to find this backbone again: id, revision, content hash."""
-        files = {**self._t5.files(), **self._weights.files}
+        files = {**self._t5.files(), **self.stored_weights.files}
         return {
             "id": self._id,
             "revision": self._folder.source.revision,
@@ -121,7 +155,13 @@ class PublishedBackbone(Backbone):
         }
 
     @cached_property
-    def _weights(self) -> FoundWeights:
+    def stored_weights(self) -> FoundWeights:
+        """Where every tensor lies; nothing but the headers of the files is read.
+
+        Raises:
+            CheckpointError: If a file is damaged, a tensor has another shape, or some are missing.
+            UsageError: If a file is on the Hub and cannot be fetched.
+        """
         return find_weights(
             self._folder, self._t5, self.transformer, self.text_vae, is_averaged=self._is_averaged
         )
@@ -146,11 +186,7 @@ class PublishedBackbone(Backbone):
         lengths = torch.tensor([min(len(row), max_length) for row in rows])
         is_padding = torch.arange(input_ids.shape[1]) >= lengths[:, None]
         return TokenBatch(
-            prompt_ids=_padded(
-                [[*row[: limit - 1], cast(int, t5.eos_token_id)] for row in prompts],
-                cast(int, t5.pad_token_id),
-                width=limit,
-            ),
+            prompt_ids=_ended(t5, prompts, limit),
             is_empty=torch.tensor([text == "" for text in texts]),
             input_ids=input_ids,
             labels=input_ids.masked_fill(is_padding, -100),
@@ -168,20 +204,126 @@ class PublishedBackbone(Backbone):
         self, text_latents: Tensor, timesteps: Tensor, pooled: Tensor | None = None
     ) -> TextFeatures:
         """Run the joint transformer on a text stream alone; arguments as in `Backbone`."""
-        weight = self.text_projection.weight
         if pooled is None:
             pooled = text_latents.new_zeros(len(text_latents), self.pooled_dim)
+        streams, levels = Streams(text=text_latents), Streams(text=timesteps)
+        return cast(TextFeatures, self.predict(streams, levels, pooled).text)
+
+    def predict(
+        self,
+        streams: Streams,
+        timesteps: Streams,
+        pooled: Tensor,
+        *,
+        split_cond: bool = False,
+        predict_text: bool = True,
+    ) -> JointPrediction:
+        """Run the joint transformer on the streams that are passed; arguments as in `Backbone`."""
+        dtype = self.text_projection.weight.dtype
+        image, text, audio = streams
         # The text stream is as wide as the widest thing in it; latents are padded with zeros.
-        padding = self.feature_dims["hidden"] - self.latent_dim
+        padding = 0 if text is None else self.feature_dims["hidden"] - text.shape[-1]
         output = self.transformer(
-            text=F.pad(text_latents, (0, padding)).to(weight.dtype),
-            pooled=pooled.to(weight.dtype),
-            timestep_text=timesteps,
+            image=None if image is None else image.to(dtype),
+            text=None if text is None else F.pad(text, (0, padding)).to(dtype),
+            audio=None if audio is None else audio.to(dtype),
+            pooled=pooled.to(dtype),
+            timestep_image=timesteps.image,
+            timestep_text=timesteps.text,
+            timestep_audio=timesteps.audio,
+            split_cond=split_cond,
+            predict_text=predict_text,
         )
-        return TextFeatures(
-            hidden=output.text_hidden.to(text_latents.dtype),
-            x0=output.text.to(text_latents.dtype),
+        features = None
+        if text is not None and output.text is not None:
+            features = TextFeatures(
+                hidden=output.text_hidden.to(text.dtype), x0=output.text.to(text.dtype)
+            )
+        return JointPrediction(
+            image=None if image is None else output.image.to(image.dtype),
+            text=features,
+            audio=None if audio is None else output.audio.to(audio.dtype),
         )
+
+    def latent_shape(
+        self, modality: str, *, height: int | None = None, width: int | None = None
+    ) -> tuple[int, ...]:
+        """Shape of one sample's latents; arguments as in `Backbone`."""
+        if modality == "text":
+            return self.latent_tokens, self.latent_dim
+        if modality == "audio":
+            return self.transformer.config.audio_shape
+        rows, columns = self._image_grid.latent_size(height, width)
+        return self.transformer.config.in_channels, rows, columns
+
+    def encode_image(self, images: Sequence[Image], *, noise: Tensor | None = None) -> Tensor:
+        """Clean image latents; of each picture the middle square, brought to `image_size`."""
+        autoencoder = self._parts.image_autoencoder
+        return autoencoder.encode(autoencoder.pixels(images, self._image_grid.size), noise)
+
+    def decode_image(self, latents: Tensor) -> list[Image]:
+        """Pictures from scaled latents [batch, channels, height, width]."""
+        return self._parts.image_autoencoder.decode(latents)
+
+    def encode_audio(self, sounds: Sequence[Audio], *, noise: Tensor | None = None) -> Tensor:
+        """Clean audio latents; of a sound longer than a segment its beginning."""
+        autoencoder = self._parts.audio_autoencoder
+        return autoencoder.encode(autoencoder.log_mel(sounds), noise)
+
+    def decode_audio(self, latents: Tensor) -> list[Audio]:
+        """Sounds, one channel each, from scaled latents [batch, channels, time, mel]."""
+        decoder = self._parts.audio_decoder
+        return decoder.synthesise(decoder.decode(latents))
+
+    def condition_text(self, texts: Sequence[str]) -> TextCondition:
+        """Token states and embeddings of both CLIP text encoders, side by side, float32.
+
+        Texts are padded or cut to as many tokens as CLIP has positions, with a warning that quotes
+        what is cut.
+        """
+        small, big = self._parts.clip_text, self._parts.clip_big_text
+        small.warn_of_cuts(texts)
+        outputs = small(texts), big(texts)
+        states, pooled = (torch.cat(part, dim=-1).float() for part in zip(*outputs, strict=True))
+        return TextCondition(states, self._filled(pooled))
+
+    def pool_image(self, images: Sequence[Image]) -> Tensor:
+        """Pooled condition [batch, pooled_dim] of pictures: CLIP's embedding, then zeros."""
+        return self._filled(self._parts.clip_vision(images).float())
+
+    def pool_audio(self, sounds: Sequence[Audio]) -> Tensor:
+        """Pooled condition [batch, pooled_dim] of sounds: LanguageBind's embedding, then zeros."""
+        return self._filled(self._parts.audio_tower(sounds).float())
+
+    @torch.no_grad()
+    def t5_states(self, texts: Sequence[str], *, max_tokens: int) -> Tensor:
+        """Last states of the T5 encoder [batch, max_tokens, width]; padding is attended to."""
+        tokenizer = self._prompt_tokenizer
+        ids = _ended(tokenizer, _ids(tokenizer, texts), max_tokens).to(
+            self.text_projection.weight.device
+        )
+        encoder = cast(nn.Module, self.text_vae.encoder)
+        states: Tensor = encoder(input_ids=ids).last_hidden_state
+        return states.float()
+
+    def null_condition(self, modality: str, batch: int) -> tuple[Tensor, Tensor]:
+        """A mid-grey picture with a zero embedding, or a log-mel of zeros with the embedding of a
+        sound picture of zeros; all alike over the batch.
+        """
+        if modality == "image":
+            size = self._image_grid.size
+            latents = self._parts.image_autoencoder.encode(torch.zeros(1, 3, size, size))
+            pooled = latents.new_zeros(1, self.pooled_dim)
+        else:
+            autoencoder = self._parts.audio_autoencoder
+            config = autoencoder.config
+            latents = autoencoder.encode(torch.zeros(1, 1, config.frames, config.mel_bins))
+            pooled = self._filled(self._parts.audio_tower.embed_nothing().float())
+        return latents.repeat(batch, 1, 1, 1), pooled.repeat(batch, 1)
+
+    def offload_encoders(self) -> None:
+        """Bring the CLIP and LanguageBind towers to the CPU; they come back when needed."""
+        self._parts.offload()
 
     def decode_logits(self, text_latents: Tensor, input_ids: Tensor) -> Tensor:
         """Teacher-forced logits [batch, tokens, vocabulary]; position j predicts token j + 1."""
@@ -192,6 +334,21 @@ class PublishedBackbone(Backbone):
         ids = self.text_vae.generate(text_latents, max_new_tokens=max_new_tokens)
         texts = self._text_tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
         return cast("list[str]", texts)
+
+    def _filled(self, embeddings: Tensor) -> Tensor:
+        """Embeddings at the front of the pooled slot, zeros behind them.
+
+        Raises:
+            UsageError: If they are wider than the slot.
+        """
+        room = self.pooled_dim - embeddings.shape[-1]
+        if room < 0:
+            raise UsageError(
+                f"its embedding is {embeddings.shape[-1]} wide",
+                where=self._folder.source.path,
+                expected=f"at most pooled_projection_dim, {self.pooled_dim}",
+            )
+        return F.pad(embeddings, (0, room))
 
 
 def _load_tokenizer(source: Path | str) -> PreTrainedTokenizerBase:
@@ -209,6 +366,12 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[
         return []
     encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)
     return cast("list[list[int]]", encoded["input_ids"])
+
+
+def _ended(tokenizer: PreTrainedTokenizerBase, rows: Sequence[list[int]], width: int) -> Tensor:
+    """Ids with their end, cut or padded to one width."""
+    eos, pad = cast(int, tokenizer.eos_token_id), cast(int, tokenizer.pad_token_id)
+    return _padded([[*row[: width - 1], eos] for row in rows], pad, width=width)
 
 
 def _without_end(text: str) -> str:

@@ -42,7 +42,7 @@ DTYPES = {
 
 #: A mapped file counts towards the memory of the process as far as it has been read. It is opened
 #: anew after this share of it, but not more often than every so many bytes.
-_SHARE, _STRETCH = 1 / 40, 2**24
+_SHARE, _STRETCH = 1 / 40, 2**22
 
 
 #: How torch says that a pickle asks for something to be called.
