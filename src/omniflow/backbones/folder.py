@@ -17,6 +17,16 @@ class FolderBackbone(PublishedBackbone):
         ema: Whether to read the averaged weights of `ema_transformer.pt`.
         t5: A folder or Hub id of the T5 to take; when null, that of `text_encoder_3/` and
             `tokenizer_3/` if the model has one of the right width, else google/flan-t5-large.
+        clip: The same for the CLIP model that embeds texts and pictures; when null, that of
+            `text_encoder/`, else laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K.
+        audio_encoder: The same for LanguageBind's audio tower; when null, that of
+            `audio_encoder/`, else LanguageBind/LanguageBind_Audio_FT.
+        audio_vae: The same for the audio VAE; when null, that of `audio_vae/`, else the one of
+            cvssp/audioldm2.
+        vocoder: The same for the vocoder; when null, that of `vocoder/`, else the one of
+            cvssp/audioldm2.
+        image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; when
+            null, the `sample_size` of the image VAE, at most 512.
 
     Raises:
         UsageError: If there is no such folder or Hub id, or its T5 cannot be read.
@@ -32,5 +42,21 @@ class FolderBackbone(PublishedBackbone):
         dtype: Literal["auto", "fp32", "bf16"] = "fp32",
         ema: bool = False,
         t5: str | None = None,
+        clip: str | None = None,
+        audio_encoder: str | None = None,
+        audio_vae: str | None = None,
+        vocoder: str | None = None,
+        image_size: int | None = None,
     ) -> None:
-        super().__init__(path=path, revision=revision, dtype=dtype, ema=ema, t5=t5)
+        super().__init__(
+            path=path,
+            revision=revision,
+            dtype=dtype,
+            ema=ema,
+            t5=t5,
+            clip=clip,
+            audio_encoder=audio_encoder,
+            audio_vae=audio_vae,
+            vocoder=vocoder,
+            image_size=image_size,
+        )

@@ -15,6 +15,12 @@ class OmniFlowV05(PublishedBackbone):
         dtype: Precision of the weights in memory; auto keeps that of the file.
         ema: Whether to read the averaged weights of `ema_transformer.pt`.
         t5: A folder or Hub id of the T5 to take instead of google/flan-t5-large.
+        clip: The same for the CLIP model laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K.
+        audio_encoder: The same for LanguageBind/LanguageBind_Audio_FT.
+        audio_vae: The same for the audio VAE of cvssp/audioldm2.
+        vocoder: The same for the vocoder of cvssp/audioldm2.
+        image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; 512
+            when null.
 
     Raises:
         UsageError: If the Hub cannot be reached.
@@ -31,8 +37,24 @@ class OmniFlowV05(PublishedBackbone):
         dtype: Literal["auto", "fp32", "bf16"] = "bf16",
         ema: bool = False,
         t5: str | None = None,
+        clip: str | None = None,
+        audio_encoder: str | None = None,
+        audio_vae: str | None = None,
+        vocoder: str | None = None,
+        image_size: int | None = None,
     ) -> None:
-        super().__init__(path=self.hub_id, revision=revision, dtype=dtype, ema=ema, t5=t5)
+        super().__init__(
+            path=self.hub_id,
+            revision=revision,
+            dtype=dtype,
+            ema=ema,
+            t5=t5,
+            clip=clip,
+            audio_encoder=audio_encoder,
+            audio_vae=audio_vae,
+            vocoder=vocoder,
+            image_size=image_size,
+        )
 
 
 class OmniFlowV09(OmniFlowV05):

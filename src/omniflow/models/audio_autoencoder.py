@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from omniflow.errors import ConfigError
+from omniflow.errors import ConfigError, UsageError
 from omniflow.interfaces.dataset import Audio
 from omniflow.models.audio_segment import audio_segment
 from omniflow.models.autoencoder import LatentAutoencoder
@@ -25,7 +25,8 @@ class AudioAutoencoder(LatentAutoencoder):
     Args:
         folder: Folder of the VAE.
         config: Constants of the front end.
-        vocoder: Makes sound of a log-mel.
+        vocoder: Makes sound of a log-mel; without one, sounds can be encoded only. The attribute
+            may be set later, by a vocoder for the same front end.
 
     Raises:
         CheckpointError: If the VAE cannot be read.
@@ -33,13 +34,13 @@ class AudioAutoencoder(LatentAutoencoder):
             another number of mel bands.
     """
 
-    def __init__(self, folder: Path, config: LogMelConfig, vocoder: Vocoder) -> None:
+    def __init__(self, folder: Path, config: LogMelConfig, vocoder: Vocoder | None = None) -> None:
         super().__init__(folder)
         for name in ("frames", "mel_bins"):
             size = getattr(config, name)
             if size % self.factor:
                 raise ConfigError(name, size, expected=f"a multiple of {self.factor}")
-        if vocoder.mel_bins != config.mel_bins:
+        if vocoder is not None and vocoder.mel_bins != config.mel_bins:
             raise ConfigError(
                 "mel_bins", config.mel_bins, expected=f"{vocoder.mel_bins}, as the vocoder reads"
             )
@@ -76,6 +77,12 @@ class AudioAutoencoder(LatentAutoencoder):
         return self.decode_inputs(latents)
 
     def synthesise(self, log_mels: Tensor) -> list[Audio]:
-        """Sounds of one channel from log-mels [batch, 1, frames, mel_bins]."""
+        """Sounds of one channel from log-mels [batch, 1, frames, mel_bins].
+
+        Raises:
+            UsageError: If there is no vocoder.
+        """
+        if self.vocoder is None:
+            raise UsageError("there is no vocoder", where="audio", expected="one, to make sounds")
         waveforms = self.vocoder.synthesise(log_mels[:, 0].to(self.device)).float().cpu().numpy()
         return [Audio(wave[None], self.vocoder.sample_rate_hz) for wave in waveforms]

@@ -179,7 +179,7 @@ def _check_inputs(task: Task, inputs: list[str], settings: SamplingSettings) -> 
                 )
     varied = set(task.given) & set(task.made)
     if settings.noise_level == 0.0 and varied and task.made != ("text",):
-        raise ConfigError("noise_level", 0.0, expected="a number above 0: only text can start clean")
+        raise ConfigError("noise_level", 0.0, expected="above 0: only text can start clean")
     if settings.pooled_from is not None and settings.pooled_from not in inputs:
         raise ConfigError("pooled_from", settings.pooled_from, expected=expected)
 
