@@ -1,0 +1,91 @@
+"""Pictures from files."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from omniflow.errors import DataError
+from omniflow.media.source import require_content
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Longest side over shortest one; the middle square of a thinner picture shows nothing of it, and
+#: bringing its short side to 512 pixels would make the long one enormous.
+MOST_SLENDER = 32
+
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+
+def read_image(path: str | Path) -> Image:
+    """Read a picture as RGB, turned as its EXIF says; of an animation the first frame.
+
+    Transparency is dropped and 16-bit grey brought to 8 bits.
+
+    Args:
+        path: The file, in any format that Pillow reads.
+
+    Raises:
+        DataError: If the file is missing, no picture, damaged, of more pixels than Pillow's limit
+            (about 89 million), of a mode without a range (floating point), or more than 32 times
+            as long as it is short.
+    """
+    from PIL import Image, ImageOps
+
+    file = require_content(path)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of what it half expects to be a bomb, and refuses from twice that on.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                _require_shape(image, str(path))
+                image.load()
+                return _as_rgb(ImageOps.exif_transpose(image), str(path))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(
+            "the picture is too large", where=str(path), expected="at most 89 million pixels"
+        ) from error
+    except _DAMAGE as error:
+        raise DataError(
+            f"cannot be read as a picture ({_without_path(error)})",
+            where=str(path),
+            expected="a whole file in a format that Pillow reads",
+        ) from error
+
+
+def _require_shape(image: Image, where: str) -> None:
+    width, height = image.size
+    if max(width, height) > MOST_SLENDER * min(width, height):
+        raise DataError(
+            f"the picture is {width} x {height} pixels",
+            where=where,
+            expected=f"a long side of at most {MOST_SLENDER} times the short one",
+        )
+
+
+def _as_rgb(image: Image, where: str) -> Image:
+    from PIL import Image as Pictures
+
+    if image.mode == "F":
+        raise DataError(
+            "the picture has floating-point pixels", where=where, expected="8 or 16 bits a channel"
+        )
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips at 255 and makes nearly everything white.
+        grey = np.asarray(image).clip(0, 65_535) // 257
+        image = Pictures.fromarray(grey.astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _without_path(error: BaseException) -> str:
+    """Its message on one line; Pillow repeats the path when it does not know the format."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "its format is not known"
+    return " ".join(str(error).split()) or type(error).__name__
