@@ -122,8 +122,12 @@ class PretrainedSource:
         frozen: nn.Module = model.eval().requires_grad_(False)
         return frozen
 
-    def read_config(self, config_class: Any) -> Any:
+    def read_config(self, config_class: Any, *, former_types: Sequence[str] = ()) -> Any:
         """A configuration of transformers from `config.json`.
+
+        Args:
+            config_class: Its class.
+            former_types: What older files call this kind of model.
 
         Raises:
             CheckpointError: If it is missing, not JSON, or of another kind of model.
@@ -131,10 +135,11 @@ class PretrainedSource:
         file = self.require("config.json") / "config.json"
         content = read_json(file)
         found = content.get("model_type") if isinstance(content, dict) else None
-        if found != config_class.model_type:
+        if found not in (config_class.model_type, *former_types):
             raise CheckpointError(
                 f"its model_type is {found!r}", where=str(file), expected=config_class.model_type
             )
+        content["model_type"] = config_class.model_type
         return self._read("configuration", lambda: config_class.from_dict(content))
 
     def read_tokenizer(self, tokenizer_class: Any, *names: str) -> Any:
@@ -171,7 +176,6 @@ class PretrainedSource:
             raise CheckpointError(
                 f"{WEIGHTS[0]} is missing",
                 where=self.path,
-                expected=f"it, in parts or whole, or {PICKLED_WEIGHTS}",
                 notes=[f"not read, because it is a pickle: {name}" for name in others],
             )
         return folder, False

@@ -159,9 +159,9 @@ def test_image_tower_needs_no_tokenizer_and_text_tower_no_image_settings(folder)
     assert loaded(CLIPEncoder(path=str(folder), modality="image")).width == 24
 
 
-def test_pickled_weights_are_not_read(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"because it is a pickle: pytorch_model\.bin"):
+def test_pickle_of_another_name_is_not_read(folder):
+    (folder / "model.safetensors").rename(folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"it is a pickle: open_clip_pytorch_model\.bin"):
         CLIPEncoder(path=str(folder))
 
 

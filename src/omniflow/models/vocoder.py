@@ -14,6 +14,9 @@ from omniflow.errors import CheckpointError, ConfigError, UnknownNameError
 from omniflow.models.log_mel import LogMelConfig
 from omniflow.pretrained import PretrainedSource
 
+#: What files call a SpeechT5HifiGan: until release 5 of transformers, and since.
+_HIFIGAN = ("hifigan", "speecht5_hifigan")
+
 
 class Vocoder(nn.Module, ABC):
     """Base of every vocoder."""
@@ -44,7 +47,7 @@ class HifiGan(Vocoder):
         from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
         super().__init__()
-        sizes = source.read_config(SpeechT5HifiGanConfig)
+        sizes = source.read_config(SpeechT5HifiGanConfig, former_types=_HIFIGAN)
         facts = {
             "mel_bins": sizes.model_in_dim,
             "hop_length": math.prod(sizes.upsample_rates),
@@ -74,7 +77,7 @@ def load_vocoder(folder: Path, config: LogMelConfig) -> Vocoder:
     """The vocoder of a folder, as `model_type` in its `config.json` says.
 
     Args:
-        folder: Folder of a SpeechT5HifiGan (`hifigan`), or with a `config.json` alone that says
+        folder: Folder of a SpeechT5HifiGan, or with a `config.json` alone that says
             `griffin-lim`, and may say its `iterations` and `seed`.
         config: Front end whose log-mels it is to read.
 
@@ -85,7 +88,7 @@ def load_vocoder(folder: Path, config: LogMelConfig) -> Vocoder:
     file = folder / "config.json"
     content = read_json(file)
     found = content.get("model_type") if isinstance(content, dict) else None
-    if found == "hifigan":
+    if found in _HIFIGAN:
         return HifiGan(PretrainedSource(str(folder)), config)
     if found != "griffin-lim":
         raise CheckpointError(
