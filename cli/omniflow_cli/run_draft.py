@@ -23,6 +23,7 @@ SETTINGS: Mapping[str, str] = {
         name: f"training.{name}"
         for name in (
             "batch_size", "epochs", "max_steps", "lr", "weight_decay", "warmup_steps", "grad_accum",
+            "ema_decay",
             "log_interval", "eval_interval", "save_interval", "keep", "precision", "device", "seed",
         )
     },
@@ -49,6 +50,10 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
     if said["backbone"] is not None:
         backbone = _backbone(said["backbone"])
         draft = Draft.from_mapping({"backbone": backbone}, where="--backbone").over(draft)
+    if said.get("backbone_config") is not None:
+        config = _transformer_config(said["backbone_config"])
+        where = "--backbone-config"
+        draft = draft.with_setting("backbone.transformer_config", config, where=where)
     for name, key in SETTINGS.items():
         if said[name] is not None:
             draft = draft.with_setting(key, said[name], where=flag_of(name))
@@ -56,6 +61,25 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
         key, value = key_and_value(setting)
         draft = draft.with_setting(key, value, where="--set")
     return draft
+
+
+def _transformer_config(file: str) -> dict[str, Any]:
+    """The contents of a transformer's config.json, which the recipe then holds itself."""
+    from omniflow.checkpoints import read_json
+    from omniflow.errors import CheckpointError, UsageError
+
+    try:
+        values = read_json(Path(file))
+    except CheckpointError as error:
+        raise UsageError(f"{file}: {error.problem}", where="--backbone-config") from error
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{file} holds a {type(values).__name__}",
+            where="--backbone-config",
+            expected="a JSON object: the config.json of a transformer",
+        )
+    # Where diffusers keeps its notes; they are no part of the configuration.
+    return {name: value for name, value in values.items() if not name.startswith("_")}
 
 
 def _backbone(named: str) -> str | dict[str, str]:

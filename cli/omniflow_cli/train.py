@@ -1,4 +1,4 @@
-"""`omniflow train`: a head and a refiner on a frozen backbone."""
+"""`omniflow train`: a head and a refiner on a frozen backbone, or the transformer itself."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ def train(
     backbone: Annotated[
         str | None, text("Backbone by name, or a folder in the published layout.", "NAME", MODEL)
     ] = None,
+    backbone_config: Annotated[
+        str | None,
+        text("A transformer's config.json: train it from random weights.", "FILE", MODEL),
+    ] = None,
     encoder: Annotated[
         list[str] | None, text("Encoder by name, repeatable.", "NAME", MODEL)
     ] = None,
@@ -52,6 +56,9 @@ def train(
     grad_accum: Annotated[
         str | None, text("Batches whose gradients make one step.", "N", LOOP)
     ] = None,
+    ema_decay: Annotated[
+        str | None, text("Decay of the average of trained weights; 0 for none.", "X", LOOP)
+    ] = None,
     log_interval: Annotated[str | None, text("Steps between two log lines.", "N", LOOP)] = None,
     eval_interval: Annotated[str | None, text("Steps between two evaluations.", "N", LOOP)] = None,
     save_interval: Annotated[str | None, text("Steps between two checkpoints.", "N", LOOP)] = None,
@@ -74,7 +81,11 @@ def train(
     ] = None,
     output_dir: Annotated[
         str | None,
-        text("The run's folder, new or empty; runs/HEAD-REFINER, the next free.", "FOLDER", RUN),
+        text(
+            "The run's folder, new or empty; runs/HEAD-REFINER or runs/OBJECTIVE, the next free.",
+            "FOLDER",
+            RUN,
+        ),
     ] = None,
     resume: Annotated[
         str | None,
@@ -83,7 +94,7 @@ def train(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a head and a refiner on a frozen backbone.
+    """Train a head and a refiner on a frozen backbone, or with --objective flow the transformer.
 
     Nothing needs to be said: there is an embedded backbone and an embedded dataset, and options
     that suit them. The run's folder holds its recipe, metrics, checkpoints, `best` and `final`.
@@ -122,10 +133,13 @@ def train(
 
 
 def _stem(draft: Any) -> str:
-    """HEAD-REFINER, for the folder's name."""
-    from omniflow.draft import Draft
+    """HEAD-REFINER, or the objective where it isn't the usual one, for the folder's name."""
+    from omniflow.draft import DEFAULTS, Draft
 
     sections = draft.over(Draft.defaults()).sections
+    objective: str = sections["objective"]["name"].value
+    if objective != DEFAULTS["objective"]:
+        return objective.replace(":", "-")
     return "-".join(sections[kind]["name"].value for kind in ("head", "refiner"))
 
 
@@ -146,7 +160,11 @@ def _show(result: RunResult) -> None:
     first, best = result.first, result.best
     changes = [
         (title, f"{first[name]:.4g} -> {best[name]:.4g}")
-        for name, title in (("ppl", "perplexity"), ("accuracy", "accuracy"))
+        for name, title in (
+            ("ppl", "perplexity"),
+            ("accuracy", "accuracy"),
+            ("loss", "validation loss"),
+        )
         if name in first and name in best
     ]
     render.facts(

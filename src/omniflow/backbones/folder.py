@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from omniflow.backbones.published import PublishedBackbone
 
@@ -27,6 +27,8 @@ class FolderBackbone(PublishedBackbone):
             cvssp/audioldm2.
         image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; when
             null, the `sample_size` of the image VAE, at most 512.
+        transformer_config: Contents of a transformer's config.json: start from random weights of
+            these sizes instead of reading the model's own; null reads them.
 
     Raises:
         UsageError: If there is no such folder or Hub id, or its T5 cannot be read.
@@ -47,6 +49,7 @@ class FolderBackbone(PublishedBackbone):
         audio_vae: str | None = None,
         vocoder: str | None = None,
         image_size: int | None = None,
+        transformer_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             path=path,
@@ -59,4 +62,5 @@ class FolderBackbone(PublishedBackbone):
             audio_vae=audio_vae,
             vocoder=vocoder,
             image_size=image_size,
+            transformer_config=transformer_config,
         )

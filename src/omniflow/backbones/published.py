@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omniflow.backbones.fresh import fresh_config
 from omniflow.backbones.image_grid import find_image_grid
 from omniflow.backbones.layout import find_published, read_config
 from omniflow.backbones.parts import Parts
@@ -26,6 +27,7 @@ from omniflow.interfaces.backbone import (
     TextFeatures,
     TokenBatch,
 )
+from omniflow.models.joint_initialisation import initialise
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
 from omniflow.models.text_vae import TextVAE, TextVAEConfig
 
@@ -61,6 +63,8 @@ class PublishedBackbone(Backbone):
         vocoder: The same for the vocoder and `vocoder/`.
         image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; the
             `sample_size` of the image VAE, at most 512, when None.
+        transformer_config: Contents of a transformer's `config.json`: start from random weights of
+            these sizes, drawn from torch's global generator, instead of reading the model's own.
 
     Raises:
         UsageError: If there is no such folder or Hub id, or its T5 cannot be read.
@@ -83,16 +87,22 @@ class PublishedBackbone(Backbone):
         audio_vae: str | None = None,
         vocoder: str | None = None,
         image_size: int | None = None,
+        transformer_config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if dtype not in ("auto", *_DTYPES):
             raise ConfigError("dtype", dtype, expected="auto, fp32 or bf16")
         self._dtype = _DTYPES.get(dtype)
         self._is_averaged = ema
+        self._is_fresh = transformer_config is not None
+        if ema and self._is_fresh:
+            raise ConfigError("ema", ema, expected="false beside transformer_config")
         self._folder = find_published(path, revision=revision)
         self._id = path
         with _said_in(self._folder.transformer_config):
             config = JointTransformerConfig.from_dict(read_config(self._folder.transformer_config))
+        if transformer_config is not None:
+            config = fresh_config(transformer_config, config)
         with _said_in(self._folder.text_vae_config):
             vae_config = TextVAEConfig.from_dict(read_config(self._folder.text_vae_config))
         self._t5 = find_t5(self._folder, vae_config.prompt_size, path=t5)
@@ -118,7 +128,7 @@ class PublishedBackbone(Backbone):
         self.text_projection = self.transformer.text_output
         self._parts = Parts(
             self._folder,
-            lambda: self.text_projection.weight,
+            self._place,
             clip=clip,
             audio_encoder=audio_encoder,
             audio_vae=audio_vae,
@@ -142,6 +152,10 @@ class PublishedBackbone(Backbone):
         device = torch.device("cpu") if device is None else device
         dtype = self._dtype or self.stored_weights.dtype
         fill(self.stored_weights, self.transformer, self.text_vae, dtype=dtype, device=device)
+        if self._is_fresh:
+            self.transformer.to_empty(device="cpu")
+            initialise(self.transformer)
+            self.transformer.to(dtype)
         # What no file holds, such as rotary frequencies, was made on the CPU.
         self.to(device)
 
@@ -163,7 +177,11 @@ class PublishedBackbone(Backbone):
             UsageError: If a file is on the Hub and cannot be fetched.
         """
         return find_weights(
-            self._folder, self._t5, self.transformer, self.text_vae, is_averaged=self._is_averaged
+            self._folder,
+            self._t5,
+            None if self._is_fresh else self.transformer,
+            self.text_vae,
+            is_averaged=self._is_averaged,
         )
 
     def train(self, mode: bool = True) -> Self:
@@ -334,6 +352,10 @@ class PublishedBackbone(Backbone):
         ids = self.text_vae.generate(text_latents, max_new_tokens=max_new_tokens)
         texts = self._text_tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
         return cast("list[str]", texts)
+
+    def _place(self) -> Tensor:
+        """A tensor that lies where the backbone lies, in its precision."""
+        return self.text_projection.weight
 
     def _filled(self, embeddings: Tensor) -> Tensor:
         """Embeddings at the front of the pooled slot, zeros behind them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from omniflow.backbones.published import PublishedBackbone
 
@@ -21,6 +21,8 @@ class OmniFlowV05(PublishedBackbone):
         vocoder: The same for the vocoder of cvssp/audioldm2.
         image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; 512
             when null.
+        transformer_config: Contents of a transformer's config.json: start from random weights of
+            these sizes instead of reading the model's own; null reads them.
 
     Raises:
         UsageError: If the Hub cannot be reached.
@@ -42,6 +44,7 @@ class OmniFlowV05(PublishedBackbone):
         audio_vae: str | None = None,
         vocoder: str | None = None,
         image_size: int | None = None,
+        transformer_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
             path=self.hub_id,
@@ -54,6 +57,7 @@ class OmniFlowV05(PublishedBackbone):
             audio_vae=audio_vae,
             vocoder=vocoder,
             image_size=image_size,
+            transformer_config=transformer_config,
         )
 
 

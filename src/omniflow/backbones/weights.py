@@ -77,14 +77,15 @@ class FoundWeights:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the file, which is that of its last text projection."""
-        return self.tensors["text_output.weight"].dtype
+        """Precision of the file: of its last text projection, else of its first tensor."""
+        first = next(iter(self.tensors.values()))
+        return self.tensors.get("text_output.weight", first).dtype
 
 
 def find_weights(
     folder: PublishedFolder,
     t5: T5Source,
-    transformer: nn.Module,
+    transformer: nn.Module | None,
     text_vae: nn.Module,
     *,
     is_averaged: bool = False,
@@ -97,8 +98,9 @@ def find_weights(
     Args:
         folder: The model.
         t5: Where its T5 lies.
-        transformer: The joint transformer, on the meta device.
-        text_vae: The text VAE, likewise.
+        transformer: The joint transformer, on the meta device; None when its weights are not
+            wanted.
+        text_vae: The text VAE, on the meta device.
         is_averaged: Whether averaged weights take the place of the ordinary ones.
 
     Raises:
@@ -106,11 +108,11 @@ def find_weights(
         UsageError: If a file cannot be fetched.
     """
     search = _Search(dict(_places(transformer, text_vae)))
-    if is_averaged:
+    if is_averaged and transformer is not None:
         path = folder.averages()
         search.files[f"transformer/{path.name}"] = path
         search.add(named_averages(path, transformer, text_vae, prefix=TEXT_VAE_PREFIX))
-    search.scan("transformer", folder.weights())
+    search.scan("transformer", folder.weights(), is_shared=transformer is None)
     lacking = search.missing()
     if any(_is_of_text_vae(name) for name in lacking):
         files = folder.part("text_vae").weights((*TRANSFORMERS_NAMES, *WEIGHT_NAMES))
@@ -241,9 +243,11 @@ def _check(name: str, tensor: StoredTensor, wanted: torch.Tensor) -> None:
         )
 
 
-def _places(transformer: nn.Module, text_vae: nn.Module) -> Iterator[tuple[str, Place]]:
+def _places(transformer: nn.Module | None, text_vae: nn.Module) -> Iterator[tuple[str, Place]]:
     """Name in the file -> the place that it fills; tied ones have two names."""
     for prefix, part in (("", transformer), (TEXT_VAE_PREFIX, text_vae)):
+        if part is None:
+            continue
         for name in part.state_dict():
             path, _, key = name.rpartition(".")
             yield prefix + name, Place(part.get_submodule(path), key)
