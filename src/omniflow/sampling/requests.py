@@ -46,8 +46,7 @@ def read_samples(
     Raises:
         UsageError: If an input is missing, superfluous or of another type, or lengths differ.
     """
-    for name, value in values.items():
-        _check_presence(task, name, value)
+    _check_presence(task, values)
     given = {name: _listed(name, value) for name, value in values.items() if value is not None}
     many = {ARGUMENTS[name]: len(value) for name, value in given.items() if len(value) != 1}
     if seeds is not None:
@@ -136,20 +135,21 @@ def read_seeds(seed: int, seeds: Sequence[int] | None, batch: int) -> list[int]:
     return listed
 
 
-def _check_presence(task: Task, name: str, value: Any) -> None:
-    argument = ARGUMENTS[name]
-    if name in task.given and value is None:
-        raise UsageError(
-            f"task {task} needs {name}, and none is given",
-            where=argument,
-            expected=f"{argument}=...",
-        )
-    if name not in task.given and value is not None:
-        raise UsageError(
-            f"task {task} has no use for {name}",
-            where=argument,
-            expected=f"a task that is given {name}, or no {argument}",
-        )
+def _check_presence(task: Task, values: Mapping[str, Any]) -> None:
+    for name in task.given:
+        if values[name] is None:
+            raise UsageError(
+                f"task {task} needs {name}, and none is given",
+                where=ARGUMENTS[name],
+                expected=f"{ARGUMENTS[name]}=...",
+            )
+    for name, value in values.items():
+        if name not in task.given and value is not None:
+            raise UsageError(
+                f"task {task} has no use for {name}",
+                where=ARGUMENTS[name],
+                expected=f"a task that is given {name}, or no {ARGUMENTS[name]}",
+            )
 
 
 def _listed(name: str, value: Any, *, argument: str | None = None) -> list[Any]:
