@@ -28,7 +28,7 @@ from omniflow.scenes.grammar import (
     is_drawable,
 )
 from omniflow.scenes.reading import Reading
-from omniflow.scenes.sound import DURATIONS_S, RATE_HZ, glides, starts
+from omniflow.scenes.sound import DURATIONS_S, RATE_HZ, glides, render_sound, starts
 from omniflow.scenes.sound_spectrum import (
     BANDS,
     FRAMES,
@@ -44,6 +44,8 @@ from omniflow.scenes.sound_spectrum import (
 
 # How many scores are filled with tones, and how often each tone is reconsidered.
 _TRIED = 24
+_FINALISTS = 5
+_CLEAR_LEAD = 0.03
 _SWEEPS = 3
 # Bands below the lowest tone hold the hum.
 _LOWEST_TONE_BAND = 3
@@ -52,7 +54,7 @@ _OVERLAP_COST = 0.1
 _QUIET_FRAMES = 8
 _LEAST_POWER = 1e-6
 # Likeness that one more tone must bring: a spurious one explains a little noise, too.
-_TONE_COST = 0.003
+_TONE_COST = 0.01
 # Of the mean noise power; its peaks are higher than the mean.
 _NOISE_TAKEN = 3.0
 
@@ -86,8 +88,31 @@ def read_sound(audio: Audio) -> Reading:
     if not powers.max() > _LEAST_POWER:
         return Reading()
     heard = loudness(powers)
-    found = [_filled(score, kinds, heard) for score, kinds in _likely(heard)]
-    return Reading.of(max(found, key=lambda one: one[0])[1])
+    filled = sorted(
+        (_filled(score, kinds, heard) for score, kinds in _likely(heard)), key=_likeness
+    )
+    finalists = [one.scene for one in filled[-_FINALISTS:]]
+    if filled[-1].likeness - filled[-2].likeness > _CLEAR_LEAD:
+        return Reading.of(finalists[-1])
+    return Reading.of(max(finalists, key=lambda scene: _rendered_likeness(scene, heard)))
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A whole scene, and how much like the sound its tones are: a cosine, less a little a tone."""
+
+    likeness: float
+    scene: Scene
+
+
+def _likeness(filled: _Filled) -> float:
+    return filled.likeness
+
+
+def _rendered_likeness(scene: Scene, heard: np.ndarray) -> float:
+    """The same for the sound of `scene` itself, where tones that overlap beat with one another."""
+    powers = _without_noise(band_powers(render_sound(scene)))
+    return float(_likenesses(heard, powers[None])[0]) - _TONE_COST * len(scene.things)
 
 
 def _without_noise(powers: np.ndarray) -> np.ndarray:
@@ -204,18 +229,21 @@ def _inner_frames(size: str, glide: float) -> np.ndarray:
     return np.ascontiguousarray(unit.transpose(1, 0, 2))
 
 
-def _filled(score: _Score, kinds: Sequence[int], heard: np.ndarray) -> tuple[float, Scene]:
-    """Likeness (a cosine, less a little a tone) and scene, with the tones that fit best.
+def _filled(score: _Score, kinds: Sequence[int], heard: np.ndarray) -> _Filled:
+    """The score with the tones that fit best.
 
     One tone after the other is exchanged for the best one while the others stay, a few times
     over; no two things have the same colour.
     """
     chosen, background, likeness = list(kinds), 0, 0.0
+    # The first guess at a tone that never sounds alone is what sounds over it.
+    unsure_first = sorted(range(len(chosen)), key=lambda index: score.alone[index].sum())
     for _ in range(_SWEEPS):
         before = list(chosen), background
         options = _likenesses(heard, _together(score, chosen) + hum_powers())
         background = int(options.argmax())
-        for index, slot in enumerate(score.slots):
+        for index in unsure_first:
+            slot = score.slots[index]
             others = hum_powers()[background] + _together(score, chosen, leave_out=index)
             options = _exchanged(heard, others, slot)
             taken = {KINDS[kind][1] for other, kind in enumerate(chosen) if other != index}
@@ -228,7 +256,7 @@ def _filled(score: _Score, kinds: Sequence[int], heard: np.ndarray) -> tuple[flo
         Thing(*KINDS[kind], slot.size) for kind, slot in zip(chosen, score.slots, strict=True)
     )
     scene = replace(score.scene, things=things, background=BACKGROUNDS[background])
-    return likeness - _TONE_COST * len(things), scene
+    return _Filled(likeness - _TONE_COST * len(things), scene)
 
 
 def _together(score: _Score, kinds: Sequence[int], leave_out: int | None = None) -> np.ndarray:

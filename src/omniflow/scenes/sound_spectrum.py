@@ -85,7 +85,7 @@ def _filterbank() -> np.ndarray:
     bins = np.fft.rfftfreq(_WINDOW, 1 / RATE_HZ)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return np.maximum(0.0, np.minimum(rising, falling))
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)))
 
 
 def _resampled(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
