@@ -12,8 +12,9 @@ from omniflow.metrics.bleu import BLEU
 from omniflow.metrics.meteor import METEOR
 from omniflow.metrics.perplexity import Perplexity
 from omniflow.metrics.rouge_l import RougeL
+from omniflow.metrics.scenes import Scenes
 from omniflow.metrics.token_accuracy import TokenAccuracy
-BLEU(), METEOR(), Perplexity(), RougeL(), TokenAccuracy()
+BLEU(), METEOR(), Perplexity(), RougeL(), Scenes(), TokenAccuracy()
 heavy = {"torch", "transformers", "datasets", "evaluate", "nltk", "sacrebleu", "rouge_score"}
 print(sorted(heavy & set(sys.modules)))
 """

@@ -7,6 +7,7 @@ so each order from front to back is tried, and the one that leaves least unexpla
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -29,6 +30,32 @@ _INSIDE_SHARE = 0.82
 _OVERLAP_SHARE = 0.08
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A thing: its colour, the shape that fits it, and what is seen of it [64, 64]."""
+
+    colour: str
+    fit: Fit
+    coverage: np.ndarray
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether most of what is seen lies in the shape."""
+        inside = np.minimum(self.fit.coverage, self.coverage).sum()
+        return bool(inside >= _LEAST_LIKENESS * self.coverage.sum())
+
+    @property
+    def is_dirt(self) -> bool:
+        """Whether this is a rim or specks: thin, and like no shape."""
+        return not self.has_shape and shrunk(self.coverage > 0.5).sum() < _LEAST_REST
+
+    @property
+    def seen(self) -> SeenThing:
+        if not self.has_shape:
+            return SeenThing(colour=self.colour)
+        return SeenThing(self.fit.shape, self.colour, self.fit.size)
+
+
 def read_picture(picture: Image.Image) -> Reading:
     """What `picture` shows, as far as it can be made out; never an error.
 
@@ -40,15 +67,14 @@ def read_picture(picture: Image.Image) -> Reading:
     coverage = {
         name: share for name, share in colours.coverage.items() if share.sum() >= _LEAST_AREA
     }
-    found: list[tuple[str, Fit]] = []
+    found: list[_Found] = []
     for names in _clusters(coverage):
-        found += _explain(names, coverage)
-    found += _leftovers(found, coverage)
-    found = [(name, fit) for name, fit in found if not _is_dirt(fit, coverage[name])]
-    boxes = [fit.box for _, fit in found]
-    things = tuple(_seen(name, fit, coverage[name]) for name, fit in found)
+        for name, fit in _explain(names, coverage):
+            found += _with_leftover(name, fit, coverage[name])
+    found = [one for one in found if not one.is_dirt]
+    boxes = [one.fit.box for one in found]
     return Reading(
-        things,
+        tuple(one.seen for one in found),
         colours.background,
         place_of(boxes[0]) if len(found) == 1 else None,
         relations_of(boxes, _touching(found)),
@@ -94,39 +120,23 @@ def _explain(names: Sequence[str], coverage: Mapping[str, np.ndarray]) -> list[t
     return best[1]
 
 
-def _leftovers(
-    found: Sequence[tuple[str, Fit]], coverage: Mapping[str, np.ndarray]
-) -> list[tuple[str, Fit]]:
-    """Second things of a colour: no scene has them, but a model may draw them."""
-    more = []
-    for name, fit in found:
-        rest = np.where(grown(fit.coverage > 0.1, 1), 0.0, coverage[name])
-        if shrunk(rest > 0.5).sum() >= _LEAST_REST:
-            more.append((name, fit_shape(rest, np.ones_like(rest))))
-    return more
+def _with_leftover(name: str, fit: Fit, coverage: np.ndarray) -> list[_Found]:
+    """The thing, and a second one of its colour: no scene has two, but a model may draw them."""
+    rest = np.where(grown(fit.coverage > 0.1, 1), 0.0, coverage)
+    if shrunk(rest > 0.5).sum() < _LEAST_REST:
+        return [_Found(name, fit, coverage)]
+    second = fit_shape(rest, np.ones_like(rest))
+    return [_Found(name, fit, coverage - rest), _Found(name, second, rest)]
 
 
-def _is_dirt(fit: Fit, coverage: np.ndarray) -> bool:
-    """Whether this is a rim or specks: thin, and like no shape."""
-    return not _has_shape(fit, coverage) and shrunk(coverage > 0.5).sum() < _LEAST_REST
-
-
-def _has_shape(fit: Fit, coverage: np.ndarray) -> bool:
-    return bool(np.minimum(fit.coverage, coverage).sum() >= _LEAST_LIKENESS * coverage.sum())
-
-
-def _seen(name: str, fit: Fit, coverage: np.ndarray) -> SeenThing:
-    known = _has_shape(fit, coverage)
-    return SeenThing(fit.shape if known else None, name, fit.size if known else None)
-
-
-def _touching(found: Sequence[tuple[str, Fit]]) -> list[Relation]:
+def _touching(found: Sequence[_Found]) -> list[Relation]:
     """Things inside or in front of one another; `found` has what is in front first."""
     relations = []
-    for front, (_, front_fit) in enumerate(found):
+    laid = [one.fit.coverage for one in found]
+    for front in range(len(found)):
         for behind in range(front + 1, len(found)):
-            shared = np.minimum(front_fit.coverage, found[behind][1].coverage).sum()
-            areas = front_fit.coverage.sum(), found[behind][1].coverage.sum()
+            shared = np.minimum(laid[front], laid[behind]).sum()
+            areas = laid[front].sum(), laid[behind].sum()
             if shared / areas[0] >= _INSIDE_SHARE:
                 relations.append(Relation(front, "inside", behind))
             elif shared / min(areas) >= _OVERLAP_SHARE:
