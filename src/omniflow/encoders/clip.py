@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
-from omniflow.checkpoints import read_json
 from omniflow.errors import ConfigError
 from omniflow.interfaces.encoder import Encoder
+from omniflow.models.clip_towers import (
+    ClipText,
+    ClipVision,
+    read_clip_processor,
+    read_clip_tokenizer,
+    read_tower,
+    read_tower_config,
+)
 from omniflow.pretrained import PretrainedSource
 
 if TYPE_CHECKING:
     from omniflow.interfaces.dataset import Sample
-
-_ONE_FILE = "tokenizer.json"
-_TWO_FILES = ("vocab.json", "merges.txt")
 
 
 class CLIPEncoder(Encoder):
@@ -47,18 +51,13 @@ class CLIPEncoder(Encoder):
         super().__init__()
         if modality not in ("text", "image"):
             raise ConfigError("modality", modality, expected="text or image")
-        from transformers import CLIPConfig
-
         self._source = PretrainedSource(path, revision=revision)
-        config = self._source.read_config(CLIPConfig)
-        self._config = config.text_config if modality == "text" else config.vision_config
-        # Some published models leave the towers at the library's default and mean this one.
-        self._config.projection_dim = config.projection_dim
+        self._config = read_tower_config(self._source, modality)
         self.modalities = (modality,)
         if modality == "text":
-            self._tokenizer = _tokenizer(self._source)
+            self._tokenizer = read_clip_tokenizer(self._source)
         else:
-            self._processor = _processor(self._source)
+            self._processor = read_clip_processor(self._source)
         self._source.check_weights()
 
     @property
@@ -69,42 +68,19 @@ class CLIPEncoder(Encoder):
 
     def load_weights(self) -> None:
         """Read the tower that the constructor only looked up."""
-        from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
-
-        tower = {"text": CLIPTextModelWithProjection, "image": CLIPVisionModelWithProjection}
-        self.tower: nn.Module = self._source.read_model(tower[self.modalities[0]], self._config)
+        tower = read_tower(self._source, self.modalities[0])
+        self.tower: nn.Module = (
+            ClipText(tower, self._tokenizer)
+            if self.modalities == ("text",)
+            else ClipVision(tower, self._processor)
+        )
 
     @torch.no_grad()
     def encode(self, samples: Sequence[Sample], modality: str) -> Tensor:
         """Embed one modality of every sample: [batch, width]."""
-        device = next(self.tower.parameters()).device
         embeddings: Tensor
         if modality == "text":
-            tokens = self._tokenizer(
-                [sample.text for sample in samples],
-                padding="max_length",
-                max_length=self._config.max_position_embeddings,
-                truncation=True,
-                return_tensors="pt",
-            )
-            embeddings = self.tower(tokens.input_ids.to(device)).text_embeds
+            _, embeddings = self.tower([sample.text for sample in samples])
         else:
-            images = self._processor([sample.image for sample in samples], return_tensors="pt")
-            embeddings = self.tower(images.pixel_values.to(device)).image_embeds
+            embeddings = self.tower([sample.image for sample in samples])
         return embeddings
-
-
-def _tokenizer(source: PretrainedSource) -> Any:
-    from transformers import CLIPTokenizer
-
-    # Newer folders hold one file, older ones words and merges apart.
-    folder = source.folder(_ONE_FILE, *_TWO_FILES)
-    names = (_ONE_FILE,) if (folder / _ONE_FILE).is_file() else _TWO_FILES
-    return source.read_tokenizer(CLIPTokenizer, *names, "tokenizer_config.json")
-
-
-def _processor(source: PretrainedSource) -> Any:
-    from transformers import CLIPImageProcessorPil
-
-    file = source.require("preprocessor_config.json") / "preprocessor_config.json"
-    return CLIPImageProcessorPil.from_dict(read_json(file))

@@ -130,29 +130,31 @@ def read_clip_processor(source: PretrainedSource) -> Any:
     return CLIPImageProcessorPil.from_dict(read_json(file))
 
 
-def read_tower(source: PretrainedSource, modality: str) -> nn.Module:
-    """One tower, with its projection, of a folder or Hub id that holds both.
+def read_tower_config(source: PretrainedSource, modality: str) -> Any:
+    """The configuration of one tower of a folder or Hub id that holds both.
 
     Args:
         source: Where it comes from.
         modality: text or image.
 
     Raises:
-        CheckpointError: If a file is missing or damaged.
+        CheckpointError: If it is missing or damaged.
     """
-    from transformers import (
-        CLIPConfig,
-        CLIPTextModelWithProjection,
-        CLIPVisionModelWithProjection,
-    )
+    from transformers import CLIPConfig
 
     config = source.read_config(CLIPConfig)
-    is_text = modality == "text"
-    own = config.text_config if is_text else config.vision_config
+    own = config.text_config if modality == "text" else config.vision_config
     # Some published models leave the towers at the library's default and mean this one.
     own.projection_dim = config.projection_dim
-    kind = CLIPTextModelWithProjection if is_text else CLIPVisionModelWithProjection
-    return source.read_model(kind, own)
+    return own
+
+
+def read_tower(source: PretrainedSource, modality: str) -> nn.Module:
+    """The tower itself, with its projection; arguments and errors as above."""
+    from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+
+    kinds = {"text": CLIPTextModelWithProjection, "image": CLIPVisionModelWithProjection}
+    return source.read_model(kinds[modality], read_tower_config(source, modality))
 
 
 def read_text_tower(source: PretrainedSource) -> nn.Module:
