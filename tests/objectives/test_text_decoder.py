@@ -5,10 +5,10 @@ import torch.nn.functional as F
 from omniflow import build
 from omniflow.errors import ConfigError, DataError
 from omniflow.interfaces import Sample
+from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.text_decoder import (
     TextDecoderObjective,
     contrastive_loss,
-    spread_levels,
 )
 from omniflow.objectives.token_scores import score_tokens
 

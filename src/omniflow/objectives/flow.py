@@ -36,7 +36,7 @@ from omniflow.objectives.flow_losses import (
     velocity_loss,
     weighted_error,
 )
-from omniflow.objectives.text_decoder import spread_levels
+from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.token_scores import cross_entropy
 from omniflow.tasks import POOLED_ORDER, Task
 

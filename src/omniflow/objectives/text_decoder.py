@@ -8,7 +8,6 @@ and perplexity is taken over tokens.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
@@ -20,6 +19,7 @@ from torch import Tensor
 from omniflow.errors import ConfigError, DataError, PluginError, closest
 from omniflow.interfaces import Batch, Losses, Objective, Sample
 from omniflow.models.flow_scheduler import add_noise
+from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.token_scores import cross_entropy, score_tokens
 from omniflow.tasks import Task
 
@@ -204,15 +204,6 @@ class TextDecoderObjective(Objective):
         pooled = model.pooled(batch.samples, ("text",))
         prediction: TextPrediction = model(noisy, levels * 1000, pooled)
         return prediction
-
-
-def spread_levels(samples: Sequence[Sample], salt: str = "") -> Tensor:
-    """A noise level in (0, 1) for each sample [batch], fixed by its id, whatever the batch.
-
-    Another `salt` gives other levels, spread alike.
-    """
-    fractions = [(zlib.crc32(f"{salt}{sample.id}".encode()) + 0.5) / 2**32 for sample in samples]
-    return torch.tensor(fractions, dtype=torch.float32).clamp(1e-4, 1 - 1e-4)
 
 
 def contrastive_loss(predicted: Tensor, true: Tensor, temperature: float) -> Tensor:
