@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from omniflow import build
-from omniflow.errors import ConfigError, DataError
+from omniflow.errors import ConfigError, DataError, UsageError
 from omniflow.interfaces import Audio, Sample
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.objectives.flow import FlowObjective
@@ -275,6 +275,14 @@ def test_the_loss_of_every_modality_falls_on_a_handful_of_samples(model):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         FlowObjective(**options)
+
+
+def test_a_backbone_without_a_stream_is_refused_by_tasks_that_need_it(model):
+    model.backbone.modalities = ("text",)
+    FlowObjective(tasks=["t2t"]).check(model)
+    with pytest.raises(UsageError, match="backbone small makes no audio and no image") as caught:
+        FlowObjective().check(model)
+    assert caught.value.where == "objective.tasks"
 
 
 def test_a_weight_that_matches_no_loss_is_refused(model):

@@ -42,6 +42,13 @@ class Objective(ABC):
     #: What samples must bring; datasets are told to leave out the rest.
     modalities: frozenset[str]
 
+    def check(self, model: OmniFlowModel) -> None:
+        """Refuse a model that lacks what this objective reads, before anything is written.
+
+        Raises:
+            UsageError: If it does.
+        """
+
     @abstractmethod
     def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
         """Samples to a batch on the CPU: tokenised, padded, tasks chosen; touches no weight."""

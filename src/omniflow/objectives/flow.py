@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from omniflow.errors import ConfigError, PluginError, closest
+from omniflow.errors import ConfigError, PluginError, UsageError, closest
 from omniflow.interfaces import Batch, Losses, Objective, Sample
 from omniflow.interfaces.backbone import Streams
 from omniflow.objectives.flow_inputs import EncodedSamples, FlowInputs, brought_by, flow_inputs
@@ -150,6 +150,21 @@ class FlowObjective(Objective):
         self.modalities = frozenset(
             name for task in self.tasks for name in (*task.given, *task.made)
         )
+
+    def check(self, model: OmniFlowModel) -> None:
+        """Refuse a backbone without the streams that the tasks need.
+
+        Raises:
+            UsageError: If it lacks one.
+        """
+        lacking = sorted(self.modalities - set(model.backbone.modalities))
+        if lacking:
+            raise UsageError(
+                f"backbone {model.parts.backbone.name} makes no {' and no '.join(lacking)}",
+                where="objective.tasks",
+                expected=f"tasks of {' and '.join(model.backbone.modalities)}, such as "
+                "--set 'objective.tasks=[t2t]', or another backbone",
+            )
 
     def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
         """Draw a task that some samples can serve, and the levels of their streams.

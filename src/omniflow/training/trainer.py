@@ -63,6 +63,7 @@ def train(
     folder = RunFolder(output_dir)
     folder.check(resuming=resume)
     model = assemble(recipe, registry, device=device)
+    objective.check(model)
     loop = TrainingLoop(
         recipe, model, objective, training_set, validation_set, folder, reporter or Reporter()
     )
