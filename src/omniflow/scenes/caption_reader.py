@@ -114,39 +114,47 @@ def _take_background(words: list[str]) -> tuple[list[str], str | None]:
 
 
 def _marks(words: list[str]) -> tuple[list[SeenThing], list[_Mark]]:
-    things: list[SeenThing] = []
-    marks: list[_Mark] = []
-    current, after_article, position = SeenThing(), False, 0
-
-    def close() -> None:
-        nonlocal current
-        if current.colour or current.shape:
-            marks.append(_Mark("thing", thing=len(things)))
-            things.append(current)
-        current = SeenThing()
-
+    """The things, and what means something in the order in which it is said."""
+    collector = _Collector()
+    position = 0
     while position < len(words):
         word = words[position]
         attribute = _attribute(word)
+        phrase = None
         if attribute is not None:
-            name, value = attribute
-            if after_article and getattr(current, name) not in (None, value):
-                close()
-            current = replace(current, **{name: value})
-            if name == "shape":
-                close()
-            position += 1
-        elif word in ("a", "an"):
-            position += 1
-        else:
-            close()
+            collector.describe(*attribute, is_after_article=words[position - 1] in ("a", "an"))
+        elif word not in ("a", "an"):
+            collector.close()
             phrase = _phrase_at(words, position)
             if phrase is not None:
-                marks.append(phrase.mark)
-            position += len(phrase.words) if phrase else 1
-        after_article = word in ("a", "an")
-    close()
-    return things, marks
+                collector.marks.append(phrase.mark)
+        position += len(phrase.words) if phrase else 1
+    collector.close()
+    return collector.things, collector.marks
+
+
+class _Collector:
+    """Puts things together from words, and keeps the order of all that was said."""
+
+    def __init__(self) -> None:
+        self.things: list[SeenThing] = []
+        self.marks: list[_Mark] = []
+        self._current = SeenThing()
+
+    def describe(self, name: str, value: str, *, is_after_article: bool) -> None:
+        """Add an attribute to the current thing, or begin the next one with it."""
+        if is_after_article and getattr(self._current, name) not in (None, value):
+            self.close()
+        self._current = replace(self._current, **{name: value})
+        if name == "shape":
+            self.close()
+
+    def close(self) -> None:
+        """No more words for the current thing; a size alone is none."""
+        if self._current.colour or self._current.shape:
+            self.marks.append(_Mark("thing", thing=len(self.things)))
+            self.things.append(self._current)
+        self._current = SeenThing()
 
 
 def _attribute(word: str) -> tuple[str, str] | None:
