@@ -9,7 +9,9 @@ from omniflow.plugins import list_components
 from omniflow.recipe import shipped_recipes
 from omniflow.version import __version__
 
-COMMANDS = ["train", "generate", "evaluate", "list-components", "show", "list-recipes", "doctor"]
+COMMANDS = [
+    "train", "generate", "evaluate", "convert", "list-components", "show", "list-recipes", "doctor",
+]  # fmt: skip
 
 PLUGIN = """
 from omniflow import hookimpl
