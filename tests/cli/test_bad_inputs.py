@@ -127,7 +127,7 @@ MISTAKES = {
     "device to generate": ("generate --checkpoint {model} --device gpu", "--device: ", "'gpu'"),
     "split": ("generate --checkpoint {model} --split tset", "'tset'", "did you mean: test"),
     "task": ("generate --checkpoint {model} --task t3t", "--task: task is 't3t'", "t2t"),
-    "task of another release": ("generate --checkpoint {model} --task i2t", "i2t", "expected t2t"),
+    "task without a text": ("generate --checkpoint {model} --task t2i", "t2i", "makes text alone"),
     "no metric": ("evaluate predictions.json --metrics ,", "there is no metric to compute"),
     # Files to read
     "no predictions": ("evaluate nothing.json", "nothing.json: there is no such file"),
