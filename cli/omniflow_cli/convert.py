@@ -34,7 +34,7 @@ def convert(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a model in the published layout anew, all its weights as safetensors.
+    """Write a model in the published layout as safetensors.
 
     Weights in .bin files become safetensors, everything else is copied. Memory holds one tensor at
     a time. Nothing in a file is executed, and nothing that exists is overwritten.
