@@ -1,0 +1,1 @@
+"""Stages of `scripts/make_tiny.py`."""
