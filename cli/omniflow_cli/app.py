@@ -19,6 +19,7 @@ from omniflow_cli.flags import Verbose
 from omniflow_cli.generate import generate
 from omniflow_cli.list_components import list_components
 from omniflow_cli.list_recipes import list_recipes
+from omniflow_cli.sample import sample
 from omniflow_cli.show import show
 from omniflow_cli.spellings import modernise
 from omniflow_cli.train import train
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=examples(
+        'omniflow sample --prompt "a red circle above a blue square" --output out.png',
         "omniflow train --head vq --refiner mlp",
         "omniflow generate --checkpoint runs/vq-mlp --output predictions.json",
         "omniflow evaluate predictions.json",
@@ -54,6 +56,15 @@ def start(
         typer.echo(context.get_help())
 
 
+app.command(
+    cls=Command,
+    epilog=examples(
+        'omniflow sample --prompt "a red circle above a blue square" --output out.png',
+        "omniflow sample --task i2t --image out.png",
+        "omniflow sample --task ia2t --image out.png --audio out.wav --guidance image=2",
+        'omniflow sample --task t2ia --prompt "a red circle" --count 4 --output out.html',
+    ),
+)(sample)
 app.command(
     cls=Command,
     epilog=examples(

@@ -48,7 +48,7 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
         if said[name] is not None and said[name] != []:
             draft = Draft.from_mapping({name: said[name]}, where=flag_of(name)).over(draft)
     if said["backbone"] is not None:
-        backbone = _backbone(said["backbone"])
+        backbone = backbone_named(said["backbone"])
         draft = Draft.from_mapping({"backbone": backbone}, where="--backbone").over(draft)
     if said.get("backbone_config") is not None:
         config = _transformer_config(said["backbone_config"])
@@ -82,7 +82,7 @@ def _transformer_config(file: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not name.startswith("_")}
 
 
-def _backbone(named: str) -> str | dict[str, str]:
+def backbone_named(named: str) -> str | dict[str, str]:
     """A registered name, or the folder that is meant."""
     is_path = os.sep in named or "/" in named or Path(named).is_dir()
     return {"name": "folder", "path": named} if is_path else named

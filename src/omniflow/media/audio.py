@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import wave
 from pathlib import Path
@@ -63,14 +64,27 @@ def write_wav(path: str | Path, audio: Audio) -> None:
         UsageError: If the target cannot be written to.
         OmniFlowError: If writing fails (a full disk).
     """
-    require_sound(audio, where=str(path))
+    content = wav_bytes(audio, where=str(path))
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def wav_bytes(audio: Audio, *, where: str | None = None) -> bytes:
+    """The contents of a 16-bit WAV file; what is louder than [-1, 1] is clipped.
+
+    Raises:
+        DataError: If the sound cannot be used (see `require_sound`); `where` says which.
+    """
+    require_sound(audio, where=where)
     scaled = (audio.waveform.T * float(_FULL_SCALE)).round()
     samples = scaled.clip(-_FULL_SCALE, _FULL_SCALE - 1).astype("<i2")
-    with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setnchannels(samples.shape[1])
         file.setsampwidth(2)
         file.setframerate(audio.rate_hz)
         file.writeframes(samples.tobytes())
+    return content.getvalue()
 
 
 def _require_room(sound: Any, where: str, limit_s: float) -> None:

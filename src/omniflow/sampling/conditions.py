@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
     from omniflow.interfaces import Audio
     from omniflow.model import OmniFlowModel
+
+log = logging.getLogger(__name__)
+
+#: The length of the text decoder's reading of a prompt, which nobody asks for here.
+_NO_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,18 @@ def encode_latents(
 
 
 def encode_texts(backbone: Backbone, texts: Sequence[str]) -> Tensor:
-    """Clean text latents [batch, latent_tokens, latent_dim]."""
-    tokens = backbone.tokenise(texts, max_length=2)
+    """Clean text latents [batch, latent_tokens, latent_dim].
+
+    Of a text that is longer than the text VAE reads, its beginning; that is warned of.
+    """
+    tokens = backbone.tokenise(texts, max_length=_NO_LIMIT)
+    if tokens.cut:
+        log.warning(
+            "the text VAE reads %d tokens of a prompt; the rest is left out (of %d of %d prompts)",
+            tokens.prompt_ids.shape[1],
+            tokens.cut,
+            len(texts),
+        )
     device = backbone.text_projection.weight.device
     return backbone.encode_text(tokens.prompt_ids.to(device), tokens.is_empty.to(device))
 
