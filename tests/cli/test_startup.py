@@ -34,6 +34,7 @@ def imported_by(*arguments, cwd=None):
         "--help",
         "train --help",
         "generate --help",
+        "sample --help",
         "evaluate --help",
         "doctor --help",
         "list-components",
