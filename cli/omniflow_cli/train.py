@@ -94,10 +94,11 @@ def train(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train a head and a refiner on a frozen backbone, or with --objective flow the transformer.
+    """Train head and refiner, or with them the transformer.
 
-    Nothing needs to be said: there is an embedded backbone and an embedded dataset, and options
-    that suit them. The run's folder holds its recipe, metrics, checkpoints, `best` and `final`.
+    The backbone is frozen; with --objective flow its transformer is trained on every task. Nothing
+    needs to be said: there is an embedded backbone and an embedded dataset, and options that suit
+    them. The run's folder holds its recipe, metrics, checkpoints, `best` and `final`.
     """
     from omniflow.draft import Draft
     from omniflow.resolve import resolve

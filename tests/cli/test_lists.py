@@ -10,7 +10,8 @@ from omniflow.recipe import shipped_recipes
 from omniflow.version import __version__
 
 COMMANDS = [
-    "train", "generate", "evaluate", "convert", "list-components", "show", "list-recipes", "doctor",
+    "sample", "train", "generate", "evaluate", "convert", "list-components", "show",
+    "list-recipes", "doctor",
 ]  # fmt: skip
 
 PLUGIN = """
