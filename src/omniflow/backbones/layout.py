@@ -136,7 +136,12 @@ class PublishedFolder:
         )
 
     def content_hash(self, others: Mapping[str, Path]) -> str:
-        """SHA-256 over everything that shapes a result.
+        """SHA-256 over everything that shapes what the model says about its text stream.
+
+        What stands around transformer and text VAE (`vae/`, `text_encoder/`, `audio_vae/`,
+        `scheduler/` and so on) does not count: a saved model finds the same backbone whether its
+        folder has these parts or not, and nothing of them is fetched to tell. Who replaces one
+        of them is answerable for the latents and embeddings that come from it.
 
         Args:
             others: Files beside the configurations and the text tokenizer, by the name under
