@@ -16,6 +16,7 @@ from omniflow.backbones.averages import named_averages
 from omniflow.backbones.layout import TRANSFORMERS_NAMES, WEIGHT_NAMES, PublishedFolder
 from omniflow.backbones.tensor_files import StoredTensor, scan_tensors, stream
 from omniflow.errors import CheckpointError
+from omniflow.models.qformer import is_legacy_key
 
 if TYPE_CHECKING:
     from omniflow.backbones.t5_source import T5Source
@@ -29,11 +30,8 @@ T5_PREFIX = TEXT_VAE_PREFIX + "encoder."
 #: Tables that are computed when a file comes without them.
 POSITION_TABLES = frozenset({"pos_embed.pos_embed", "audio_embedder.pos_embed"})
 
-#: Weights that older versions of transformers wrote and nothing reads.
-_LEGACY = re.compile(
-    r"text_decoder\.qformer\.encoder\.layer\.\d+\.(intermediate|output)\."
-    r"|text_decoder\..*rotary_emb\.inv_freq$"
-)
+#: Frequencies that older versions of transformers wrote and nothing reads.
+_FREQUENCIES = re.compile(r"text_decoder\..*rotary_emb\.inv_freq$")
 
 #: How many names a message lists.
 _LISTED = 10
@@ -177,7 +175,7 @@ class _Search:
         self.add(tensors)
         if not is_shared:
             self.unexpected += [
-                name for name in tensors if name not in self.places and not _LEGACY.search(name)
+                name for name in tensors if name not in self.places and not _is_legacy(name)
             ]
 
     def add(self, tensors: Mapping[str, StoredTensor]) -> None:
@@ -251,6 +249,10 @@ def _places(transformer: nn.Module | None, text_vae: nn.Module) -> Iterator[tupl
         for name in part.state_dict():
             path, _, key = name.rpartition(".")
             yield prefix + name, Place(part.get_submodule(path), key)
+
+
+def _is_legacy(name: str) -> bool:
+    return is_legacy_key(name) or _FREQUENCIES.search(name) is not None
 
 
 def _is_of_text_vae(name: str) -> bool:
