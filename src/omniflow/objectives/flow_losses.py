@@ -25,6 +25,7 @@ ORIGINAL_WEIGHTS = {"image": 1.0, "text": 1.0, "audio": 1.0, "direction": 0.1, "
 #: Latents shorter than this are not stretched to length 1 by the direction term.
 DIRECTION_EPS = 1e-4
 
+#: Label of a token that nothing predicts.
 IGNORED = -100
 
 

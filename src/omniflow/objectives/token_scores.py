@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import Tensor
 
+from omniflow.objectives.flow_losses import IGNORED, decoder_loss
+
 if TYPE_CHECKING:
     from omniflow.interfaces.backbone import Backbone, TokenBatch
-
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ def score_tokens(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> Tok
         latents: Text latents [batch, tokens, latent_dim].
         tokens: The texts as ids.
     """
-    logits, labels = _next_tokens(backbone, latents, tokens)
+    logits = backbone.decode_logits(latents, tokens.input_ids.to(latents.device))[:, :-1]
+    labels = tokens.labels[:, 1:].to(latents.device)
     is_target = labels != IGNORED
     nll = F.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
@@ -42,11 +43,5 @@ def score_tokens(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> Tok
 
 def cross_entropy(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> Tensor:
     """Mean negative log-likelihood of the target tokens."""
-    logits, labels = _next_tokens(backbone, latents, tokens)
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-
-
-def _next_tokens(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> tuple[Tensor, Tensor]:
-    """Logits [batch, tokens - 1, vocabulary] and the tokens that they should predict."""
     logits = backbone.decode_logits(latents, tokens.input_ids.to(latents.device))
-    return logits[:, :-1], tokens.labels[:, 1:].to(latents.device)
+    return decoder_loss(logits, tokens.labels.to(latents.device))
