@@ -22,9 +22,8 @@ from omniflow.errors import ConfigError
 if TYPE_CHECKING:
     from diffusers import FlowMatchEulerDiscreteScheduler
 
-#: Shifts of the published models. Training and sampling differ, so there is no default.
+#: Shift of the published models when they sample; they were trained with 1.
 SAMPLING_SHIFT = 3.0
-TRAINING_SHIFT = 1.0
 
 
 def make_scheduler(
