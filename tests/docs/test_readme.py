@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {
     "train": ["--max-steps", "2", "--set", "training.eval_batches=1"],
     "generate": ["--limit", "4", "--steps", "2"],
+    "sample": ["--steps", "2", "--set", "sampling.max_new_tokens=8"],
 }
 
 

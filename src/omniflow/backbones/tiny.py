@@ -25,7 +25,10 @@ class TinyBackbone(PublishedBackbone):
             "mlp": {"hidden_dim": 512},
             "vq": {"hidden_dim": 512, "codebook_size": 2048},
         },
-        "objective": {"text-decoder": {"max_length": 64, "weights": {"mse": 1.0}}},
+        "objective": {
+            "text-decoder": {"max_length": 64, "weights": {"mse": 1.0}},
+            "flow": {"max_length": 64, "absent_noise_share": 0.12},
+        },
         "training": {
             "batch_size": 48,
             "epochs": 1,
