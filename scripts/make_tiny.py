@@ -1,6 +1,6 @@
 """Make the embedded `tiny` backbone, from nothing: a whole OmniFlow model of 12 million parameters.
 
-    python scripts/make_tiny.py                      # everything, about two hours on two cores
+    python scripts/make_tiny.py                      # everything, about two and a half hours on two cores
     python scripts/make_tiny.py --stage transformer  # from one stage on, keeping the earlier ones
 
 Nothing is downloaded. Pictures, captions and sounds come from the `scenes` dataset (train split);
@@ -75,8 +75,8 @@ def main() -> None:
     parser.add_argument("--encoder-lr", type=float, default=2e-3)
     parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--flow-batch", type=int, default=96)
-    parser.add_argument("--transformer-steps", type=int, default=6000)
-    parser.add_argument("--blind-steps", type=int, default=1000)
+    parser.add_argument("--transformer-steps", type=int, default=5900)
+    parser.add_argument("--blind-steps", type=int, default=973)
     parser.add_argument("--transformer-lr", type=float, default=1.2e-3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

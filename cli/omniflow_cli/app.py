@@ -48,7 +48,7 @@ def start(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train, run and score text decoder heads and refiners on OmniFlow, by name."""
+    """Sample from OmniFlow, and train, run and score its heads and refiners, by name."""
     if version:
         typer.echo(f"omniflow-zoo {__version__}")
         raise typer.Exit

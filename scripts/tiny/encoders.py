@@ -48,7 +48,7 @@ AUDIO_SETTINGS = {
     "num_frames": 1,
     "add_time_attn": False,
 }
-#: Captions that one text tower reads apart from the other: their queries are not the same network.
+#: Layers of the two text towers.
 TEXT_LAYERS = {"text_encoder": 2, "text_encoder_2": 3}
 
 
@@ -162,7 +162,7 @@ def fbank_pictures(waves: Tensor) -> Tensor:
     """What LanguageBind's processor makes of short sounds [batch, samples]: [batch, 3, 64, 112]."""
     bins, frames = AUDIO_SETTINGS["num_mel_bins"], AUDIO_SETTINGS["target_length"]
     samples = frames * AUDIO_SETTINGS["audio_sample_rate"] // 100
-    padded = F.pad(waves.repeat(1, samples // waves.shape[1]), (0, 0))
+    padded = waves.repeat(1, samples // waves.shape[1])
     padded = F.pad(padded, (0, samples - padded.shape[1]))
     rows = torch.stack([kaldi_fbank(wave, mel_bins=bins) for wave in padded])
     rows = F.pad(rows, (0, 0, 0, frames - rows.shape[1])).transpose(1, 2)
@@ -207,7 +207,7 @@ def train_encoders(work: Path, options: argparse.Namespace, log: Log) -> None:
         _, hits = contrastive(embedded, towers.logit_scale)
         log(f"encoders: the right one of 256 first in {hits:.1%} of held-out pairs")
         bring_to_size_one(towers, embedded)
-    write_towers(towers, tokenizer, work)
+    write_towers(towers, work)
 
 
 def embed(towers: Towers, tokenizer: CLIPTokenizer, samples: list) -> dict[str, Tensor]:
@@ -233,7 +233,7 @@ def bring_to_size_one(towers: Towers, embedded: dict[str, Tensor]) -> None:
         projection.weight.data /= embedded[name].std()
 
 
-def write_towers(towers: Towers, tokenizer: CLIPTokenizer, work: Path) -> None:
+def write_towers(towers: Towers, work: Path) -> None:
     """Write `text_encoder` (text and image tower), `text_encoder_2` and `audio_encoder`."""
     clip = CLIPConfig(
         text_config=towers.text_encoder.config.to_dict(),
