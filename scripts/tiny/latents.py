@@ -58,7 +58,7 @@ class Latents:
 
 def cache_latents(part: str, work: Path, options: argparse.Namespace, log: Log) -> None:
     """Compute and write one of `PARTS`."""
-    wants = {"image": part != "text" and part != "audio", "audio": part in ("audio", "pooled")}
+    wants = {"image": part in ("image", "pooled"), "audio": part in ("audio", "pooled")}
     scenes = ScenesDataset(split="train", size=options.scenes, seed=options.seed, **wants)
     with torch.no_grad():
         tensors = _WORK[part](scenes, work)
