@@ -36,6 +36,7 @@ from omniflow.objectives.flow_losses import (
     velocity_loss,
     weighted_error,
 )
+from omniflow.objectives.noise_coupling import Coupling
 from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.token_scores import cross_entropy
 from omniflow.tasks import POOLED_ORDER, Task
@@ -95,6 +96,8 @@ class FlowObjective(Objective):
         joint_change_probability: How often, of several modalities made together, one is given or
             absent instead.
         text_jitter: Uniform draws in [0, this) are added to text latents.
+        text_coupling: Which noise meets which token of a text that is made: `independent`, as in
+            the paper, or the nearest (`matched`, for a text stream without positions).
         max_length: Longest text in tokens, end included; longer ones are cut and counted.
 
     Raises:
@@ -126,6 +129,7 @@ class FlowObjective(Objective):
         pooled_drop_probability: float = 0.15,
         joint_change_probability: float = 0.2,
         text_jitter: float = 0.001,
+        text_coupling: Coupling = "independent",
         max_length: int = 256,
     ) -> None:
         self.tasks = _weighted_tasks(tasks)
@@ -146,6 +150,7 @@ class FlowObjective(Objective):
         )
         self.weighting = weighting
         self.text_jitter = text_jitter
+        self.text_coupling = text_coupling
         self.max_length = max_length
         self.modalities = frozenset(
             name for task in self.tasks for name in (*task.given, *task.made)
@@ -188,7 +193,13 @@ class FlowObjective(Objective):
         """The losses of what the batch's task makes; the other streams have none."""
         batch = cast(FlowBatch, batch)
         encoded = EncodedSamples(model, batch.samples, batch.tokens)
-        inputs = flow_inputs(encoded, batch.positions, batch.plan, text_jitter=self.text_jitter)
+        inputs = flow_inputs(
+            encoded,
+            batch.positions,
+            batch.plan,
+            text_jitter=self.text_jitter,
+            text_coupling=self.text_coupling,
+        )
         prediction = _predict(model, inputs)
         terms: dict[str, Tensor] = {}
         for name, level in zip(MODALITIES, batch.plan.levels, strict=True):
@@ -219,7 +230,7 @@ class FlowObjective(Objective):
             if not positions:
                 continue
             plan = self._validation_plan(task, [batch.samples[i] for i in positions])
-            inputs = flow_inputs(encoded, positions, plan)
+            inputs = flow_inputs(encoded, positions, plan, text_coupling=self.text_coupling)
             for name, error in _squared_errors(model, inputs).items():
                 count = torch.tensor(getattr(inputs.clean, name).numel(), device=model.device)
                 sums |= {f"{task}.{name}.error": error, f"{task}.{name}.count": count}

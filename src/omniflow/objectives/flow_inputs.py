@@ -17,6 +17,7 @@ from omniflow.interfaces.backbone import Streams
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.models.text_vae import normalise_states
 from omniflow.objectives.flow_levels import MODALITIES, FlowPlan
+from omniflow.objectives.noise_coupling import Coupling, draw_noise
 
 if TYPE_CHECKING:
     from omniflow.interfaces.backbone import TextCondition, TokenBatch
@@ -128,7 +129,12 @@ class EncodedSamples:
 
 
 def flow_inputs(
-    encoded: EncodedSamples, positions: Sequence[int], plan: FlowPlan, *, text_jitter: float = 0.0
+    encoded: EncodedSamples,
+    positions: Sequence[int],
+    plan: FlowPlan,
+    *,
+    text_jitter: float = 0.0,
+    text_coupling: Coupling = "independent",
 ) -> FlowInputs:
     """Bring what a plan names to its levels; noise comes from torch's global generator.
 
@@ -137,6 +143,7 @@ def flow_inputs(
         positions: Those of them that the plan is for.
         plan: Levels of every stream.
         text_jitter: Uniform draws in [0, this) are added to text latents, as the original does.
+        text_coupling: Which noise meets which token of a text that is made.
     """
     device = encoded.model.device
     noisy: dict[str, Tensor | None] = {}
@@ -156,7 +163,8 @@ def flow_inputs(
             if name == "text" and plan.has_clip:
                 noisy[name] = _with_clip(encoded, positions, latents, level)
                 continue
-            draws = torch.randn_like(latents)
+            is_made_text = name == "text" and name in plan.made
+            draws = draw_noise(latents, text_coupling if is_made_text else "independent")
             noisy[name] = add_noise(latents, draws, level)
             if name in plan.made:
                 clean[name], noise[name] = latents, draws
