@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,21 +16,25 @@ from omniflow.checkpoints import read_tensors, write_tensors
 from omniflow.interfaces.backbone import Streams
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
-from omniflow.models.text_vae import normalise_states
+from omniflow.models.text_vae import TextVAE, normalise_states
 from omniflow.objectives.flow_levels import FlowPlan, FlowRules, LevelDistribution, draw_plan
 from omniflow.objectives.flow_losses import (
+    IGNORED,
     ORIGINAL_WEIGHTS,
+    decoder_loss,
     direction_loss,
     total_loss,
     velocity_loss,
     weighted_error,
 )
+from omniflow.objectives.noise_coupling import matched
 from omniflow.tasks import Task
 
 from .encoders import Towers, load_towers
 from .latents import CAPTIONS, Latents
-from .plumbing import Log, Means, batches, parameters, schedule, take_step, unshared
-from .text import TEXT_VAE_CONFIG
+from .muon import Muon
+from .plumbing import Log, Means, parameters, schedule, set_lr, unshared
+from .text import TEXT_VAE_CONFIG, load_text_vae
 
 TRANSFORMER_CONFIG = {
     "_class_name": "OmniFlowTransformerModel",
@@ -60,25 +66,27 @@ TRANSFORMER_CONFIG = {
     "audio_sample_size": 16,
 }
 
-#: How often each task is drawn: what makes text is the hardest to learn. The tasks without pictures
-#: come first, for as many steps as `--blind-steps` says.
+#: How often each task is drawn. Text to text is the text part of before, kept up.
 TASKS = {
-    "t2t": 0.14, "i2t": 0.2, "a2t": 0.18, "t2i": 0.11, "t2a": 0.11, "i2a": 0.06, "a2i": 0.06,
-    "it2a": 0.03, "at2i": 0.03, "ia2t": 0.03, "2iat": 0.05,
+    "t2i": 0.2, "i2t": 0.2, "t2a": 0.13, "a2t": 0.12, "i2a": 0.08, "a2i": 0.09,
+    "it2a": 0.03, "at2i": 0.04, "ia2t": 0.03, "t2t": 0.06, "2iat": 0.02,
 }  # fmt: skip
 
 RULES = FlowRules(
-    distribution=LevelDistribution(level_mean=0.3, level_std=1.2),
-    absent_noise_share=0.12,
-    drop_probability=0.08,
-    clean_probability=0.95,
-    clip_probability=0.35,
-    pooled_drop_probability=0.2,
+    distribution=LevelDistribution(level_mean=0.5, level_std=1.2),
+    absent_noise_share=0.06,
+    drop_probability=0.06,
+    clean_probability=0.97,
+    clip_probability=0.06,
+    pooled_drop_probability=0.12,
 )
 #: Share of text-making samples that start from nothing at all: level exactly 1, as in sampling.
 PURE_NOISE_SHARE = 0.08
 #: Share of text-to-text samples at or next to level 0, where heads are trained and used most.
 NEARLY_CLEAN_SHARE = 0.12
+#: Learning rate of what Muon does not train, by that of what it does.
+ADAM_LR_SHARE = 0.8
+TEXT_TO_TEXT = Task.parse("t2t")
 
 
 def new_transformer(seed: int) -> JointTransformer:
@@ -99,34 +107,103 @@ def new_transformer(seed: int) -> JointTransformer:
 
 
 def train_transformer(work: Path, options: argparse.Namespace, log: Log) -> None:
-    """Train on every task in turn and keep an average of the weights."""
-    latents, (towers, _) = Latents.read(work, with_image=False), load_towers(work)
+    """Train on every task in turn and keep an average of the weights.
+
+    `--processes` processes of one thread each share every step, each with a task and a batch of its
+    own: small matrices leave a second thread of one process idle.
+    """
+    meeting = work / "meeting"
+    meeting.unlink(missing_ok=True)
+    torch.multiprocessing.spawn(_train, (work, options), nprocs=options.processes)
+
+
+def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", f"file://{(work / 'meeting').resolve()}", rank=rank, world_size=options.processes
+    )
+    log = Log(work / f"transformer-{rank}.log")
+    latents, (towers, _) = Latents.read(work), load_towers(work)
+    frozen = Frozen(latents, towers, load_text_vae(work))
     transformer = new_transformer(options.seed)
     smoothed = new_transformer(options.seed).requires_grad_(False)
     log(f"transformer: {parameters(transformer):,} parameters; {len(latents):,} scenes")
-    optimizer = torch.optim.AdamW(
-        transformer.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=0.01
-    )
-    rows = batches(len(latents), options.flow_batch, options.seed)
-    tasks, weights = [Task.parse(name) for name in TASKS], torch.tensor([*TASKS.values()])
-    is_blind = torch.tensor(["image" not in (*task.given, *task.made) for task in tasks])
+    optimizers, gradients = optimizers_of(transformer, options.transformer_lr), shared(transformer)
+    torch.manual_seed(options.seed + rank)
+    tasks = TaskDraws(options.seed)
     means = Means(log, "transformer")
     for step in range(1, options.transformer_steps + 1):
-        if step == options.blind_steps:
-            latents = Latents.read(work)
-        allowed = is_blind if step <= options.blind_steps else torch.ones_like(is_blind)
-        task = tasks[int(torch.multinomial(weights * allowed, 1))]
-        plan = varied_levels(draw_plan(task, options.flow_batch, RULES))
-        terms = flow_terms(transformer, towers, latents, next(rows), plan)
-        factor = schedule(step, options.transformer_steps, warmup=200)
-        loss = total_loss(terms, ORIGINAL_WEIGHTS)
-        take_step(optimizer, transformer, loss, options.transformer_lr * factor)
+        plan = varied_levels(draw_plan(tasks.draw(), options.flow_batch, RULES))
+        rows = torch.randint(len(latents), (options.flow_batch,))
+        terms = flow_terms(transformer, frozen, rows, plan)
+        gradients.zero_()
+        total_loss(terms, ORIGINAL_WEIGHTS).backward()
+        dist.all_reduce(gradients)
+        gradients.mul_((options.processes / gradients.norm()).clamp(max=1.0) / options.processes)
+        factor = schedule(step, options.transformer_steps, warmup=100)
+        for optimizer, lr in optimizers:
+            set_lr(optimizer, lr * factor)
+            optimizer.step()
         update_average(smoothed, transformer, decay=min(0.999, step / (step + 9)))
-        if len(task.made) == 1:
-            means.add(**{str(task): terms[task.made[0]].item()})
+        if len(plan.made) == 1:
+            means.add(**{str(plan.task): terms[plan.made[0]].item()})
         means.report(step)
-        if step % 250 == 0 or step == options.transformer_steps:
+        if rank == 0 and (step % 500 == 0 or step == options.transformer_steps):
             write_tensors(work / "transformer.safetensors", unshared(smoothed))
+    dist.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What the transformer is trained with and on."""
+
+    latents: Latents
+    towers: Towers
+    text_vae: TextVAE
+
+
+class TaskDraws:
+    """A task for each step: all processes draw one of the same number of tokens."""
+
+    def __init__(self, seed: int) -> None:
+        self.together = torch.Generator().manual_seed(seed)
+        self.groups: dict[int, dict[Task, float]] = {}
+        for name, weight in TASKS.items():
+            task = Task.parse(name)
+            size = sum(2 if modality == "audio" else 1 for modality in {*task.given, *task.made})
+            self.groups.setdefault(size, {})[task] = weight
+
+    def draw(self) -> Task:
+        """Draw the size with all, the task alone."""
+        sizes = torch.tensor([sum(group.values()) for group in self.groups.values()])
+        chosen = int(torch.multinomial(sizes, 1, generator=self.together))
+        group = [*self.groups.values()][chosen]
+        return [*group][int(torch.multinomial(torch.tensor([*group.values()]), 1))]
+
+
+def optimizers_of(
+    transformer: JointTransformer, lr: float
+) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Muon for the matrices of the blocks, AdamW for everything else, and the rate of each."""
+    named = dict(transformer.named_parameters())
+    matrices = {
+        name
+        for name, parameter in named.items()
+        if parameter.ndim == 2 and name.startswith("transformer_blocks") and "norm1" not in name
+    }
+    others = [parameter for name, parameter in named.items() if name not in matrices]
+    adam = torch.optim.AdamW(others, lr=1.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    return [(Muon(named[name] for name in sorted(matrices)), lr), (adam, ADAM_LR_SHARE * lr)]
+
+
+def shared(transformer: nn.Module) -> Tensor:
+    """One tensor that holds the gradients of all parameters, for the processes to add up."""
+    gradients = torch.zeros(parameters(transformer))
+    start = 0
+    for parameter in transformer.parameters():
+        parameter.grad = gradients[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    return gradients
 
 
 def varied_levels(plan: FlowPlan) -> FlowPlan:
@@ -136,7 +213,7 @@ def varied_levels(plan: FlowPlan) -> FlowPlan:
         return plan
     kind = torch.rand(len(level))
     level = torch.where(kind < PURE_NOISE_SHARE, 1.0, level)
-    if plan.task == Task.parse("t2t"):
+    if plan.task == TEXT_TO_TEXT:
         is_low = kind > 1 - NEARLY_CLEAN_SHARE
         low = torch.where(kind > 1 - NEARLY_CLEAN_SHARE / 2, 0.0, 0.1 * torch.rand(len(level)))
         level = torch.where(is_low, low, level)
@@ -145,71 +222,91 @@ def varied_levels(plan: FlowPlan) -> FlowPlan:
 
 
 def flow_terms(
-    transformer: JointTransformer, towers: Towers, latents: Latents, rows: Tensor, plan: FlowPlan
+    transformer: JointTransformer, frozen: Frozen, rows: Tensor, plan: FlowPlan
 ) -> dict[str, Tensor]:
-    """The losses of what a plan makes, for some scenes."""
-    caption = torch.randint(CAPTIONS, (len(rows),))
-    stored = {"image": latents.image, "text": latents.text, "audio": latents.audio}
+    """The losses of what a plan makes, for some scenes.
+
+    A text that is made from something else is the plain caption: how it is put can't be known.
+    """
+    latents, caption = frozen.latents, torch.randint(CAPTIONS, (len(rows),))
+    is_plain = "text" in plan.made and plan.task != TEXT_TO_TEXT
+    text = latents.plain[rows] if is_plain else latents.text[rows, caption]
+    stored = Streams(image=latents.image[rows], text=text, audio=latents.audio[rows])
     clean = {
-        name: (stored[name][rows, caption] if name == "text" else stored[name][rows]).float()
+        name: getattr(stored, name).float()
         for name, level in zip(Streams._fields, plan.levels, strict=True)
         if level is not None
     }
-    states, pooled = conditions(towers, latents, rows, caption, plan)
     noise = {name: torch.randn_like(tensor) for name, tensor in clean.items()}
+    if "text" in plan.made:
+        noise["text"] = matched(noise["text"], clean["text"])
     noisy = {
         name: add_noise(clean[name], noise[name], getattr(plan.levels, name)) for name in clean
     }
-    text = noisy.get("text")
-    if text is not None:
-        text = F.pad(text, (0, TRANSFORMER_CONFIG["joint_attention_dim"] - text.shape[-1]))
-        text = text if states is None else torch.cat([states, text], dim=1)
     timesteps = Streams(*(None if level is None else 1000 * level for level in plan.levels))
-    out = transformer(
-        image=noisy.get("image"),
-        text=text,
-        audio=noisy.get("audio"),
-        pooled=pooled,
-        timestep_image=timesteps.image,
-        timestep_text=timesteps.text,
-        timestep_audio=timesteps.audio,
-    )
+    with torch.autocast("cpu", torch.bfloat16):
+        out = transformer(
+            image=noisy.get("image"),
+            text=text_rows(frozen, noisy.get("text"), rows, caption, plan),
+            audio=noisy.get("audio"),
+            pooled=pooled_rows(latents, rows, caption, plan),
+            timestep_image=timesteps.image,
+            timestep_text=timesteps.text,
+            timestep_audio=timesteps.audio,
+        )
     terms: dict[str, Tensor] = {}
     for name in plan.made:
         if name == "text":
-            terms["text"] = weighted_error(out.text, clean["text"])
-            terms["direction"] = direction_loss(out.text, clean["text"])
+            terms |= text_terms(frozen, out.text.float(), clean["text"], rows, plan)
         else:
-            made = getattr(out, name)
+            made = getattr(out, name).float()
             terms[name] = velocity_loss(made, clean=clean[name], noise=noise[name])
     return terms
 
 
-def conditions(
-    towers: Towers, latents: Latents, rows: Tensor, caption: Tensor, plan: FlowPlan
-) -> tuple[Tensor | None, Tensor]:
-    """CLIP states of the captions, if the plan has them, and the pooled condition."""
-    width = TRANSFORMER_CONFIG["pooled_projection_dim"]
-    pooled = torch.zeros(len(rows), width)
-    states = None
-    if plan.has_clip or plan.pooled_from == "text":
-        ids = latents.clip[rows, caption].long()
+def text_terms(
+    frozen: Frozen, made: Tensor, clean: Tensor, rows: Tensor, plan: FlowPlan
+) -> dict[str, Tensor]:
+    """Error and direction of latents; where something is given, what the decoder reads in them."""
+    terms = {"text": weighted_error(made, clean), "direction": direction_loss(made, clean)}
+    if plan.task.given and plan.task != TEXT_TO_TEXT:
+        labels = frozen.latents.labels[rows].long()
+        longest = int((labels != IGNORED).sum(1).max())
+        ids = frozen.latents.input_ids[rows, :longest].long()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = frozen.text_vae.logits(made, ids)
+        terms["ce"] = decoder_loss(logits, labels[:, :longest])
+    return terms
+
+
+def text_rows(
+    frozen: Frozen, latents: Tensor | None, rows: Tensor, caption: Tensor, plan: FlowPlan
+) -> Tensor | None:
+    """The text stream: latents, filled up with zeros, after the CLIP states if there are some."""
+    if latents is None:
+        return None
+    latents = F.pad(latents, (0, TRANSFORMER_CONFIG["joint_attention_dim"] - latents.shape[-1]))
+    if not plan.has_clip:
+        return latents
+    ids = frozen.latents.clip[rows, caption].long()
+    with torch.no_grad():
         outputs = [
-            tower(ids, output_hidden_states=True)
-            for tower in (towers.text_encoder, towers.text_encoder_2)
+            tower(ids, output_hidden_states=True).hidden_states[-2]
+            for tower in (frozen.towers.text_encoder, frozen.towers.text_encoder_2)
         ]
-        if plan.has_clip:
-            states = normalise_states(torch.cat([out.hidden_states[-2] for out in outputs], dim=-1))
-            lost = plan.dropped.text
-            if lost is not None:
-                noise = torch.randn_like(states)
-                states = torch.where(lost[:, None, None], noise, states)
-        if plan.pooled_from == "text":
-            pooled = torch.cat([out.text_embeds for out in outputs], dim=-1)
-    if plan.pooled_from in ("image", "audio"):
-        stored = latents.pooled_image if plan.pooled_from == "image" else latents.pooled_audio
-        pooled = F.pad(stored[rows].float(), (0, width - stored.shape[1]))
-    return states, pooled * plan.pooled_kept[:, None]
+    states = normalise_states(torch.cat(outputs, dim=-1))
+    if (lost := plan.dropped.text) is not None:
+        states = torch.where(lost[:, None, None], torch.randn_like(states), states)
+    return torch.cat([states, latents], dim=1)
+
+
+def pooled_rows(latents: Latents, rows: Tensor, caption: Tensor, plan: FlowPlan) -> Tensor:
+    """The pooled condition [batch, 128]."""
+    if plan.pooled_from is None:
+        return torch.zeros(len(rows), TRANSFORMER_CONFIG["pooled_projection_dim"])
+    stored = getattr(latents, f"pooled_{plan.pooled_from}")
+    pooled = stored[rows, caption] if plan.pooled_from == "text" else stored[rows]
+    return pooled.float() * plan.pooled_kept[:, None]
 
 
 @torch.no_grad()

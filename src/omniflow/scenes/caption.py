@@ -92,6 +92,18 @@ def write_caption(scene: Scene, rng: Random) -> str:
     return _on_background(clause, scene.background, rng)
 
 
+class _SameChoice(Random):
+    """Takes the same place in every list, about the middle."""
+
+    def random(self) -> float:
+        return 0.4
+
+
+def plain_caption(scene: Scene) -> str:
+    """The one of the captions of `scene` that says equal things alike, whatever the scene."""
+    return write_caption(scene, _SameChoice())
+
+
 def _name(thing: Thing, rng: Random) -> str:
     size, shape = pick(rng, SIZE_WORDS[thing.size]), pick(rng, SHAPE_WORDS[thing.shape])
     words = f"{size} {thing.colour} {shape}".lstrip()
