@@ -267,7 +267,8 @@ class OmniFlowModel(nn.Module):
             timesteps: Noise level times 1000 of each stream, [batch] or [1].
             pooled: Pooled condition [batch, pooled_dim]; zeros when None.
             split_cond: Condition each stream on its own timestep only.
-            needs_text: Whether head and refiner are asked about the text stream.
+            needs_text: Whether the text stream is predicted at all: the backbone's part in it is
+                saved as well as head and refiner.
         """
         if pooled is None:
             first = streams.present()[0]
@@ -275,9 +276,11 @@ class OmniFlowModel(nn.Module):
         # A frozen transformer needs a graph only when an adapter in front of it is trained.
         needs_graph = torch.is_grad_enabled() and (self.trains_backbone or pooled.requires_grad)
         with torch.set_grad_enabled(needs_graph):
-            predicted = self.backbone.predict(streams, timesteps, pooled, split_cond=split_cond)
+            predicted = self.backbone.predict(
+                streams, timesteps, pooled, split_cond=split_cond, predict_text=needs_text
+            )
         text = None
-        if needs_text and predicted.text is not None and timesteps.text is not None:
+        if predicted.text is not None and timesteps.text is not None:
             text = self.predict_text(predicted.text, timesteps.text)
         return ModelPrediction(predicted.image, text, predicted.audio)
 

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, T5Config
 
 from omniflow.backbones.published import PublishedBackbone
 from omniflow.errors import CheckpointError, ConfigError, UsageError
+from omniflow.interfaces import Streams
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
 from omniflow.models.text_vae import TextVAE, TextVAEConfig
 
@@ -161,6 +162,18 @@ def test_features_are_those_of_the_padded_text_stream(original):
     torch.testing.assert_close(features.x0, expected.text)
     zeros = backbone.text_features(latents, timesteps, torch.zeros(2, 10))
     torch.testing.assert_close(backbone.text_features(latents, timesteps).x0, zeros.x0)
+
+
+def test_a_text_stream_that_nobody_asks_about_is_not_projected(original):
+    backbone = loaded(original)
+    seen = []
+    backbone.text_projection.register_forward_hook(lambda *_: seen.append(True))
+    streams, levels = Streams(text=torch.randn(1, 3, 6)), Streams(text=torch.tensor([100.0]))
+    call = streams, levels, torch.randn(1, 10)
+    assert backbone.predict(*call, predict_text=False).text is None
+    assert seen == []
+    assert backbone.predict(*call).text is not None
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("stored_as", ["shards", "bin", "bin shards"])

@@ -164,18 +164,31 @@ def test_the_last_block_asks_nothing_for_text():
     assert names.isdisjoint({"attn.add_q_proj", "ff_context"})
 
 
-def test_without_text_prediction_the_text_heads_and_timestep_are_left_alone():
+TEXT_HEADS = {"context_decoder", "norm_out_text", "text_output"}
+
+
+@pytest.mark.parametrize("split_cond", [False, True])
+@torch.no_grad()
+def test_without_text_prediction_the_text_heads_rest_and_the_others_say_the_same(split_cond):
     model = build()
-    call = {**inputs(model), "predict_text": False}
+    call = {**inputs(model), "split_cond": split_cond}
+    everything = model(**call)
+    call["predict_text"] = False
     names = called_modules(model, call)
-    heads = {"time_image_embed", "context_decoder", "norm_out_text", "text_output"}
-    assert names.isdisjoint(heads)
-    del call["timestep_text"]
-    with torch.no_grad():
-        output = model(**call)
+    assert names.isdisjoint(TEXT_HEADS)
+    assert "time_image_embed" in names
+    output = model(**call)
+    assert torch.equal(output.image, everything.image)
+    assert torch.equal(output.audio, everything.audio)
     assert output.text is None
     assert output.text_hidden is None
     assert output.text_stream.shape == (2, 5, 16)
+
+
+def test_text_without_a_timestep_has_no_condition_vector():
+    model = build()
+    call = {**inputs(model), "predict_text": False, "timestep_text": None}
+    assert called_modules(model, call).isdisjoint({"time_image_embed", *TEXT_HEADS})
 
 
 # Conditions
@@ -210,9 +223,9 @@ def called_condition(model: JointTransformer, call: dict) -> torch.Tensor:
 
 @pytest.mark.parametrize("beside", ["image", "audio"])
 @torch.no_grad()
-def test_unpredicted_text_with_split_conditions_goes_by_its_neighbour(beside):
+def test_text_without_a_timestep_goes_by_its_neighbour_with_split_conditions(beside):
     model = build()
-    call = {**inputs(model, ("text", beside)), "predict_text": False}
+    call = {**inputs(model, ("text", beside)), "predict_text": False, "timestep_text": None}
     # One neighbour: the sum of the present vectors is that neighbour's own.
     expected = predictions(model(**call, split_cond=False))
     for name, value in predictions(model(**call, split_cond=True)).items():
@@ -415,7 +428,11 @@ def test_silence_is_zeros_that_the_network_takes(changes, shape):
         ({"pooled": torch.zeros(2, 11)}, r"pooled has shape \[2, 11\], expected \[batch, 10\]"),
         ({"text": torch.zeros(3, 5, 12)}, "batch sizes differ: image 2, text 3, audio 2, pooled 2"),
         ({"image": None, "text": None, "audio": None}, "no stream is passed"),
-        ({"image": None, "audio": None, "predict_text": False}, "expected predict_text=True"),
+        ({"timestep_text": None}, "timestep_text is missing, expected a timestep for the text"),
+        (
+            {"image": None, "audio": None, "timestep_text": None, "predict_text": False},
+            "text alone has no timestep to go by, expected timestep_text",
+        ),
     ],
 )
 def test_a_call_that_does_not_fit_says_what_would(changes, message):

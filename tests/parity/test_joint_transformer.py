@@ -79,7 +79,7 @@ def arguments(reference: Golden, case: dict) -> dict:
         "audio": None if flags["drop_audio"] else audio,
         "pooled": inputs["pooled_projections"],
         "timestep_image": inputs["timestep"],
-        "timestep_text": inputs["timestep_text"],
+        "timestep_text": inputs["timestep_text"] if flags["use_text_output"] else None,
         "timestep_audio": timestep_audio,
         "split_cond": flags["split_cond"],
         "predict_text": flags["use_text_output"],

@@ -33,6 +33,7 @@ class Call:
     streams: Streams
     timesteps: Streams
     pooled: torch.Tensor
+    predict_text: bool
 
 
 class SpyBackbone(Backbone):
@@ -66,7 +67,7 @@ class SpyBackbone(Backbone):
         raise NotImplementedError
 
     def predict(self, streams, timesteps, pooled, *, split_cond=False, predict_text=True):
-        self.calls.append(Call(streams, timesteps, pooled))
+        self.calls.append(Call(streams, timesteps, pooled, predict_text))
         heard = pooled.mean(1)
         for part, level in zip(streams, timesteps, strict=True):
             if part is not None:
@@ -76,7 +77,7 @@ class SpyBackbone(Backbone):
             for part in streams
         )
         features = None
-        if text is not None:
+        if text is not None and predict_text:
             hidden = F.pad(text, (0, 5 - text.shape[-1]))
             features = TextFeatures(hidden, self.text_projection(hidden))
         return JointPrediction(image, features, audio)

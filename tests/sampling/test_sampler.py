@@ -82,6 +82,12 @@ def test_streams_have_the_levels_of_what_they_are(task, model, calls, pictures, 
     assert moved == set(parsed.made)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_text_is_predicted_only_where_it_is_made(task, model, calls, pictures, sounds):
+    model.generate(task, **inputs(task, pictures, sounds), seeds=range(8), steps=2)
+    assert {call.predict_text for call in calls} == {"text" in Task.parse(task).made}
+
+
 def test_modalities_made_together_move_together(model, calls):
     model.generate("t2ia", prompt="cat", steps=3, guidance=1)
     for call in calls:

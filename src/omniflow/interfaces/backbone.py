@@ -173,13 +173,17 @@ class Backbone(nn.Module, ABC):
                 width], text [batch, tokens, up to joint_attention_dim], audio of the shape of
                 `latent_shape("audio")`. Text that is narrower than the text stream is padded with
                 zeros on the right.
-            timesteps: Noise level times 1000 of each stream, [batch] or [1].
+            timesteps: Noise level times 1000 of each stream, [batch] or [1]. Text that is not
+                predicted may come without one: a condition that has no noise level.
             pooled: Pooled condition [batch, pooled_dim].
             split_cond: Condition each stream on its own timestep only.
-            predict_text: Whether the text stream is conditioned on its timestep and predicted.
+            predict_text: Whether anything is said about the text stream. What is said about the
+                others is the same without.
         """
         if streams.text is None or timesteps.text is None or len(streams.present()) > 1:
             raise self._lacks("image or audio stream")
+        if not predict_text:
+            return JointPrediction(None, None, None)
         levels = timesteps.text.expand(len(streams.text))
         return JointPrediction(None, self.text_features(streams.text, levels, pooled), None)
 

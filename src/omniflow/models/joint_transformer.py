@@ -127,9 +127,9 @@ class JointTransformer(nn.Module):
         fails when the image is left out of that sum; here it is the sum over the streams that are
         present, for an image as for any other.
 
-        With `split_cond` each stream is conditioned on its own vector. Text has none when
-        `predict_text` is false (its timestep is then not used): it takes the image's, or without an
-        image, where the original fails, the audio's.
+        With `split_cond` each stream is conditioned on its own vector. Text that comes without a
+        timestep has none: it takes the image's, or without an image, where the original fails, the
+        audio's.
 
         A stream left out is not the same as one at timestep 1000, which adds to the condition.
         "No sound", as the original fills in for a missing audio, is `silent_audio` at timestep 0.
@@ -142,10 +142,11 @@ class JointTransformer(nn.Module):
                 tokens [batch, tokens, audio_input_dim] with `use_audio_mae`.
             pooled: Pooled condition [batch, pooled_projection_dim], or [1, ...] for all alike.
             timestep_image: Noise level times 1000, [batch] or [1], any real or integer dtype.
-            timestep_text: The same for text; not needed without `predict_text`.
+            timestep_text: The same for text; None, without `predict_text`, for text that is a
+                condition and has no noise level.
             timestep_audio: The same for audio.
             split_cond: Condition each stream on its own timestep only.
-            predict_text: Predict clean text latents; otherwise text is a condition.
+            predict_text: Predict clean text latents. The other predictions are the same without.
 
         Raises:
             UsageError: If there is no stream, a timestep is missing, a shape does not fit, or a
@@ -153,8 +154,9 @@ class JointTransformer(nn.Module):
         """
         given = Streams(image, text, audio)
         check_streams(self.config, given, pooled)
-        timesteps = Streams(timestep_image, timestep_text if predict_text else None, timestep_audio)
-        conditions = self._conditions(given, timesteps, pooled, split_cond, predict_text)
+        timesteps = Streams(timestep_image, timestep_text, timestep_audio)
+        has_text_vector = predict_text or timestep_text is not None
+        conditions = self._conditions(given, timesteps, pooled, split_cond, has_text_vector)
         tokens = Streams(
             image=None if image is None else self.pos_embed(image),
             text=None if text is None else self.context_embedder(text),
@@ -204,7 +206,7 @@ class JointTransformer(nn.Module):
         timesteps: Streams,
         pooled: Tensor,
         split_cond: bool,
-        predict_text: bool,
+        has_text_vector: bool,
     ) -> Streams:
         """The condition vector [batch, inner_dim] of every stream."""
         embedders = (self.time_text_embed, self.time_image_embed, self.time_aud_embed)
@@ -212,21 +214,21 @@ class JointTransformer(nn.Module):
         for index, (name, part, timestep) in enumerate(
             zip(Streams._fields, given, timesteps, strict=True)
         ):
-            if part is None or (name == "text" and not predict_text):
+            if part is None or (name == "text" and not has_text_vector):
                 continue
             check_timestep(name, timestep, len(part))
             own[index] = embedders[index](timestep, pooled)
         known = Streams(*own).present()
         if not known:
             raise UsageError(
-                "text alone has no timestep to go by when it is not predicted",
+                "text alone has no timestep to go by",
                 where="joint transformer",
-                expected="predict_text=True, or an image or audio stream beside the text",
+                expected="timestep_text, or an image or audio stream beside the text",
             )
         if not split_cond:
             total = reduce(torch.add, known)
             return Streams(total, total, total)
-        # Image first: text that is not predicted goes by the image if there is one.
+        # Image first: text without a timestep goes by the image if there is one.
         return Streams(*(known[0] if vector is None else vector for vector in own))
 
     def _image_velocity(
