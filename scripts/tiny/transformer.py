@@ -68,8 +68,8 @@ TRANSFORMER_CONFIG = {
 
 #: How often each task is drawn. Text to text is the text part of before, kept up.
 TASKS = {
-    "t2i": 0.2, "i2t": 0.2, "t2a": 0.13, "a2t": 0.12, "i2a": 0.08, "a2i": 0.09,
-    "it2a": 0.03, "at2i": 0.04, "ia2t": 0.03, "t2t": 0.06, "2iat": 0.02,
+    "t2i": 0.22, "i2t": 0.22, "t2a": 0.12, "a2t": 0.1, "i2a": 0.09, "a2i": 0.09,
+    "it2a": 0.03, "at2i": 0.04, "ia2t": 0.03, "t2t": 0.04, "2iat": 0.02,
 }  # fmt: skip
 
 RULES = FlowRules(
@@ -80,8 +80,13 @@ RULES = FlowRules(
     clip_probability=0.06,
     pooled_drop_probability=0.12,
 )
-#: Share of text-making samples that start from nothing at all: level exactly 1, as in sampling.
+#: Levels of texts and sounds that are made of something else.
+TEXT_LEVELS = LevelDistribution(level_mean=1.2, level_std=1.2)
+AUDIO_LEVELS = LevelDistribution(level_mean=1.0, level_std=1.2)
+#: Share of texts at exactly 1, as sampling starts: of those made of something else, and of texts.
+GIVEN_PURE_NOISE_SHARE = 0.3
 PURE_NOISE_SHARE = 0.08
+WEIGHTS = {**ORIGINAL_WEIGHTS, "ce": 0.3}
 #: Share of text-to-text samples at or next to level 0, where heads are trained and used most.
 NEARLY_CLEAN_SHARE = 0.12
 #: Learning rate of what Muon does not train, by that of what it does.
@@ -137,7 +142,7 @@ def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
         rows = torch.randint(len(latents), (options.flow_batch,))
         terms = flow_terms(transformer, frozen, rows, plan)
         gradients.zero_()
-        total_loss(terms, ORIGINAL_WEIGHTS).backward()
+        total_loss(terms, WEIGHTS).backward()
         dist.all_reduce(gradients)
         gradients.mul_((options.processes / gradients.norm()).clamp(max=1.0) / options.processes)
         factor = schedule(step, options.transformer_steps, warmup=100)
@@ -207,18 +212,24 @@ def shared(transformer: nn.Module) -> Tensor:
 
 
 def varied_levels(plan: FlowPlan) -> FlowPlan:
-    """The plan with some texts at exactly 1, and in text to text some at or next to 0."""
-    level = plan.levels.text
-    if "text" not in plan.made or level is None:
-        return plan
-    kind = torch.rand(len(level))
-    level = torch.where(kind < PURE_NOISE_SHARE, 1.0, level)
-    if plan.task == TEXT_TO_TEXT:
-        is_low = kind > 1 - NEARLY_CLEAN_SHARE
-        low = torch.where(kind > 1 - NEARLY_CLEAN_SHARE / 2, 0.0, 0.1 * torch.rand(len(level)))
-        level = torch.where(is_low, low, level)
-    fields = {**vars(plan), "levels": plan.levels._replace(text=level)}
-    return FlowPlan(**fields)
+    """The plan with noisier texts and sounds where they are made of something else.
+
+    What is given decides all of a plain caption or a sound, so little is learned at low levels.
+    Texts made of texts are now and then at exactly 1, as in sampling, and at or next to 0.
+    """
+    levels, count = plan.levels, len(plan.pooled_kept)
+    if plan.task == TEXT_TO_TEXT and levels.text is not None:
+        kind = torch.rand(count)
+        low = torch.where(kind > 1 - NEARLY_CLEAN_SHARE / 2, 0.0, 0.1 * torch.rand(count))
+        text = torch.where(kind > 1 - NEARLY_CLEAN_SHARE, low, levels.text)
+        levels = levels._replace(text=torch.where(kind < PURE_NOISE_SHARE, 1.0, text))
+    elif plan.task.given:
+        if "text" in plan.made:
+            is_pure = torch.rand(count) < GIVEN_PURE_NOISE_SHARE
+            levels = levels._replace(text=torch.where(is_pure, 1.0, TEXT_LEVELS.draw(count)))
+        if "audio" in plan.made:
+            levels = levels._replace(audio=AUDIO_LEVELS.draw(count))
+    return FlowPlan(**{**vars(plan), "levels": levels})
 
 
 def flow_terms(
