@@ -86,6 +86,21 @@ class PretrainedSource:
         if self.is_local:
             self._find_weights()
 
+    def stored_shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a tensor among the weights; None if there is none of this name.
+
+        Raises:
+            CheckpointError: If weights are missing or damaged.
+            UsageError: If the Hub cannot be reached or does not have the model.
+        """
+        from omniflow.tensor_files import scan_tensors
+
+        folder, is_safe = self._find_weights()
+        found = scan_tensors(
+            sorted(folder.glob("model*.safetensors")) if is_safe else [folder / PICKLED_WEIGHTS]
+        )
+        return found[name].shape if name in found else None
+
     def read_model(self, model_class: Any, config: Any) -> nn.Module:
         """A model of transformers with its weights, in float32, in evaluation mode, frozen.
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from omniflow.backbones.convert import convert_folder
 from omniflow.backbones.folder import FolderBackbone
 from omniflow.backbones.safetensors_writer import Converted, write_safetensors
-from omniflow.backbones.tensor_files import scan_tensors
 from omniflow.errors import CheckpointError, ConfigError, OmniFlowError, UsageError
+from omniflow.tensor_files import scan_tensors
 
 NAME = "diffusion_pytorch_model"
 

@@ -15,6 +15,7 @@ from omniflow.interfaces import Audio, Sample
 
 DATA = Path(__file__).parents[1] / "parity" / "data"
 FOLDER = DATA / "languagebind_audio_tiny"
+POSITIONS = "vision_model.embeddings.position_embedding.weight"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_pickle_that_would_run_code_is_refused(folder, tmp_path):
 
     (folder / "model.safetensors").unlink()
     torch.save({"visual_projection.weight": Harmful()}, folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="its weights cannot be read"):
+    with pytest.raises(CheckpointError, match=r"more than tensors(.|\n)*nothing .* executed"):
         loaded(folder)
     assert not (tmp_path / "harm").exists()
 
@@ -108,7 +109,38 @@ def test_missing_tensor_is_named(folder):
 
 def test_position_table_of_another_picture_is_refused(folder):
     change_vision(folder, target_length=98)
-    with pytest.raises(CheckpointError, match="its weights cannot be read"):
+    with pytest.raises(CheckpointError) as caught:
+        loaded(folder)
+    assert (
+        f"{folder}: its position table has 13 rows, expected 15: 2 x 7 patches and a class token"
+    ) in str(caught.value)
+    assert caught.value.where == str(folder)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_position_table_of_a_square_is_resized_when_it_is_read(folder, kind):
+    """Equal values at every place of a square are equal at every place of any grid."""
+    tensors = load_file(folder / "model.safetensors")
+    token, patch = tensors[POSITIONS][:2]
+    tensors[POSITIONS] = torch.stack([token, *[patch] * 16])
+    if kind == "safetensors":
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        (folder / "model.safetensors").unlink()
+        torch.save(tensors, folder / "pytorch_model.bin")
+    resized = loaded(folder)
+    tensors[POSITIONS] = torch.stack([token, *[patch] * 12])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    expected = loaded(folder).embed([noise(9000)])
+    torch.testing.assert_close(resized.embed([noise(9000)]), expected, atol=1e-5, rtol=0)
+    assert not any(parameter.requires_grad for parameter in resized.parameters())
+
+
+def test_missing_position_table_is_named(folder):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[POSITIONS]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"1 tensors are missing\n.*position_embedding"):
         loaded(folder)
 
 

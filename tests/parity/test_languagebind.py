@@ -13,6 +13,7 @@ from omniflow.encoders.languagebind import LanguageBindEncoder
 from omniflow.interfaces import Audio, Sample
 from omniflow.models.audio_segment import audio_segment
 from omniflow.models.kaldi_fbank import kaldi_fbank
+from omniflow.models.languagebind import resized_positions
 from omniflow.models.languagebind_pixels import PixelConfig, sound_pixels
 from omniflow.models.log_mel import LogMelConfig
 
@@ -109,6 +110,12 @@ def test_embeddings(encoder, reference):
     torch.testing.assert_close(states, reference["last_hidden_state"], atol=5e-5, rtol=0)
     nothing = encoder.tower(0 * reference["pixel_values"][:1]).image_embeds
     torch.testing.assert_close(nothing, reference["image_features_of_zeros"], atol=1e-5, rtol=0)
+
+
+def test_position_table_of_a_square_is_resized_to_the_grid(reference):
+    rows, columns = json.loads((TINY / "keys.json").read_text())["grid"]
+    found = resized_positions(reference["position_table_before"], rows, columns)
+    torch.testing.assert_close(found, reference["position_table_after"], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from omniflow.backbones.tensor_files import StoredTensor, load_pickle, stored
 from omniflow.errors import CheckpointError
+from omniflow.tensor_files import StoredTensor, load_pickle, stored
 
 if TYPE_CHECKING:
     from torch import nn

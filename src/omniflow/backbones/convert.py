@@ -13,10 +13,10 @@ import torch
 from omniflow.backbones.layout import AVERAGES, WEIGHT_NAMES, indexed_files
 from omniflow.backbones.published import PublishedBackbone
 from omniflow.backbones.safetensors_writer import Converted, write_safetensors
-from omniflow.backbones.tensor_files import StoredTensor, scan_tensors
 from omniflow.backbones.weights import FoundWeights
 from omniflow.errors import CheckpointError, ConfigError, OmniFlowError, UsageError
 from omniflow.files import writing_folder
+from omniflow.tensor_files import StoredTensor, scan_tensors
 
 #: Weights are split into files of at most so many bytes.
 MAX_BYTES = 10 * 10**9

@@ -207,12 +207,12 @@ class Parts:
         return ClipVision(read_tower(source, "image"), read_clip_processor(source))
 
     def _load_audio_tower(self) -> AudioTower:
-        from omniflow.models.languagebind import LanguageBindAudioTower
+        from omniflow.models.languagebind import read_audio_tower
         from omniflow.models.languagebind_config import read_audio_tower_config
 
         source = _local(self._audio_encoder, "config.json", *WEIGHTS)
         config, pixels = read_audio_tower_config(source)
-        return AudioTower(source.read_model(LanguageBindAudioTower, config), pixels)
+        return AudioTower(read_audio_tower(source, config), pixels)
 
     def _load_image_vae(self) -> ImageAutoencoder:
         from omniflow.models.image_autoencoder import ImageAutoencoder

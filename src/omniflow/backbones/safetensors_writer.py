@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from omniflow.backbones.tensor_files import DTYPES, StoredTensor, stream
 from omniflow.files import write_json
+from omniflow.tensor_files import DTYPES, StoredTensor, stream
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

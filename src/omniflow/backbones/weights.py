@@ -14,9 +14,9 @@ from torch import nn
 
 from omniflow.backbones.averages import named_averages
 from omniflow.backbones.layout import TRANSFORMERS_NAMES, WEIGHT_NAMES, PublishedFolder
-from omniflow.backbones.tensor_files import StoredTensor, scan_tensors, stream
 from omniflow.errors import CheckpointError
 from omniflow.models.qformer import is_legacy_key
+from omniflow.tensor_files import StoredTensor, scan_tensors, stream
 
 if TYPE_CHECKING:
     from omniflow.backbones.t5_source import T5Source

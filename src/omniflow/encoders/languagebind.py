@@ -52,9 +52,9 @@ class LanguageBindEncoder(Encoder):
 
     def load_weights(self) -> None:
         """Read the tower that the constructor only looked up."""
-        from omniflow.models.languagebind import LanguageBindAudioTower
+        from omniflow.models.languagebind import read_audio_tower
 
-        self.tower: nn.Module = self._source.read_model(LanguageBindAudioTower, self._config)
+        self.tower: nn.Module = read_audio_tower(self._source, self._config)
 
     @torch.no_grad()
     def encode(self, samples: Sequence[Sample], modality: str) -> Tensor:
