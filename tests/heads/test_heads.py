@@ -56,6 +56,11 @@ def test_head_treats_positions_alike(make):
     torch.testing.assert_close(head(features[:, order]).latents, expected[:, order])
 
 
+def test_head_names_the_losses_that_it_adds(make):
+    head = make()
+    assert set(head.loss_names) == head(torch.randn(2, 5, FEATURE_DIM)).losses.keys()
+
+
 def test_gradients_reach_every_parameter(make):
     torch.manual_seed(0)
     head = make()

@@ -285,7 +285,23 @@ def test_a_backbone_without_a_stream_is_refused_by_tasks_that_need_it(model):
     assert caught.value.where == "objective.tasks"
 
 
-def test_a_weight_that_matches_no_loss_is_refused(model):
+def test_a_weight_that_matches_no_loss_is_refused_before_training(model):
+    objective = FlowObjective(tasks=["t2i"], weights={"imagee": 1.0})
+    with pytest.raises(ConfigError, match="objective.weights.imagee") as caught:
+        objective.check(model)
+    assert caught.value.nearest == ("image",)
+    with pytest.raises(ConfigError, match="objective.weights.vq is 1.0"):
+        FlowObjective(weights={"vq": 1.0}).check(model)
+
+
+def test_a_weight_for_a_loss_that_the_head_adds_is_accepted(model):
+    model.head.loss_names = ("odd",)
+    FlowObjective(weights={"odd": 1.0}).check(model)
+
+
+def test_beside_a_head_that_names_no_losses_the_first_text_tells(model):
+    model.head.loss_names = None
     objective = FlowObjective(tasks=["i2t"], weights={"imagee": 1.0})
+    objective.check(model)
     with pytest.raises(ConfigError, match="objective.weights.imagee"):
         objective.losses(model, objective.collate(model, SAMPLES))

@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from omniflow import build
-from omniflow.errors import ConfigError, DataError
-from omniflow.interfaces import Sample
+from omniflow.errors import ConfigError, DataError, PluginError
+from omniflow.interfaces import HeadOutput, Sample
 from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.text_decoder import (
     TextDecoderObjective,
@@ -155,6 +155,31 @@ def test_contrastive_loss_is_cross_entropy_of_cosine_similarities():
         losses.append(-torch.log_softmax(similarities / 0.07, 0)[row])
     expected = torch.stack(losses).mean()
     torch.testing.assert_close(contrastive_loss(predicted, true, 0.07), expected)
+
+
+def test_a_weight_that_matches_no_loss_is_refused_before_training(model):
+    with pytest.raises(ConfigError, match="objective.weights.vqq is 2.0") as caught:
+        TextDecoderObjective(weights={"vqq": 2.0}).check(model)
+    assert caught.value.nearest == ("vq",)
+
+
+def test_beside_a_head_that_names_no_losses_the_first_batch_tells(model, monkeypatch):
+    monkeypatch.setattr(model.head, "loss_names", None)
+    objective = TextDecoderObjective(weights={"vqq": 2.0})
+    objective.check(model)
+    with pytest.raises(ConfigError, match="objective.weights.vqq is 2.0"):
+        objective.losses(model, batch_of(objective, model, TEXTS))
+
+
+def test_a_head_may_not_call_its_loss_as_the_objective_does(model, monkeypatch):
+    def forward(features):
+        latents = features[..., : model.backbone.latent_dim]
+        return HeadOutput(latents, losses={"mse": latents.mean()})
+
+    monkeypatch.setattr(model.head, "forward", forward)
+    objective = TextDecoderObjective()
+    with pytest.raises(PluginError, match="head mlp returns a loss called 'mse'"):
+        objective.losses(model, batch_of(objective, model, TEXTS))
 
 
 def test_texts_longer_than_the_limit_are_cut_and_counted(model):

@@ -204,6 +204,7 @@ def test_a_weight_that_matches_no_loss_is_refused(recipe, registry, tmp_path):
     odd = Draft.from_mapping(recipe().to_dict()).with_setting("objective.weights.vqq", 2.0)
     with pytest.raises(ConfigError, match="weights.vqq"):
         train(resolve(odd, registry), output_dir=tmp_path / "run", registry=registry)
+    assert not (tmp_path / "run").exists()
 
 
 def test_gradients_of_several_batches_make_one_step(recipe, registry, tmp_path):

@@ -24,6 +24,8 @@ class LinearHead(Head):
         latent_dim: Width of one text latent; filled in from the backbone.
     """
 
+    loss_names = ()
+
     def __init__(self, *, feature_dim: int, latent_dim: int) -> None:
         super().__init__()
         self.projection = nn.Linear(feature_dim, latent_dim)

@@ -19,6 +19,8 @@ class MLPHead(Head):
         ConfigError: If an option is outside its range.
     """
 
+    loss_names = ()
+
     def __init__(
         self, *, feature_dim: int, latent_dim: int, hidden_dim: int = 4096, dropout: float = 0.0
     ) -> None:

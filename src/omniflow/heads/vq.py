@@ -32,6 +32,8 @@ class VQHead(Head):
         ConfigError: If an option is outside its range.
     """
 
+    loss_names = ("vq",)
+
     def __init__(
         self,
         *,

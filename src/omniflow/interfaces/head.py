@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ class Head(nn.Module, ABC):
     The constructor takes `feature_dim` and `latent_dim` (filled in from the backbone) and the
     head's own options, all keyword-only.
     """
+
+    #: Names of the losses that the head adds, so that a recipe's weight for any other is refused
+    #: before training; None for a head that does not say, where the first batch tells.
+    loss_names: Collection[str] | None = None
 
     @abstractmethod
     def forward(self, *args: Any, **kwargs: Any) -> HeadOutput:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from omniflow.errors import ConfigError, PluginError, UsageError, closest
+from omniflow.errors import ConfigError, PluginError, UsageError
 from omniflow.interfaces import Batch, Losses, Objective, Sample
 from omniflow.interfaces.backbone import Streams
 from omniflow.objectives.flow_inputs import EncodedSamples, FlowInputs, brought_by, flow_inputs
@@ -36,6 +36,7 @@ from omniflow.objectives.flow_losses import (
     velocity_loss,
     weighted_error,
 )
+from omniflow.objectives.loss_names import check_head_losses, check_weight_names
 from omniflow.objectives.noise_coupling import Coupling
 from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.token_scores import cross_entropy
@@ -157,11 +158,14 @@ class FlowObjective(Objective):
         )
 
     def check(self, model: OmniFlowModel) -> None:
-        """Refuse a backbone without the streams that the tasks need.
+        """Refuse a backbone without the streams that the tasks need, and a weight of no loss.
 
         Raises:
-            UsageError: If it lacks one.
+            UsageError: If the backbone lacks one.
+            ConfigError: If there is a weight that neither a loss of this objective nor one of the
+                head's goes by.
         """
+        check_weight_names(self.weights, DEFAULT_WEIGHTS, model.head.loss_names)
         lacking = sorted(self.modalities - set(model.backbone.modalities))
         if lacking:
             raise UsageError(
@@ -270,22 +274,9 @@ class FlowObjective(Objective):
         if self.weights["ce"] > 0 and batch.tokens is not None:
             tokens = _token_rows(batch.tokens, batch.positions)
             terms["ce"] = cross_entropy(model.backbone, text.latents, tokens)
-        taken = sorted({"loss", *DEFAULT_WEIGHTS} & text.losses.keys())
-        if taken:
-            raise PluginError(
-                f"head {model.parts.head.name} returns a loss called {taken[0]!r}",
-                expected="a name that the objective does not use itself",
-            )
-        terms.update(text.losses)
-        known = {*DEFAULT_WEIGHTS, *terms}
-        for name in self.weights.keys() - known:
-            raise ConfigError(
-                f"objective.weights.{name}",
-                self.weights[name],
-                expected=f"the name of a loss: {', '.join(sorted(known))}",
-                nearest=closest(name, known),
-            )
-        return terms
+        check_head_losses(model.parts.head.name, DEFAULT_WEIGHTS, text.losses)
+        check_weight_names(self.weights, DEFAULT_WEIGHTS, text.losses)
+        return {**terms, **text.losses}
 
     def _validation_plan(self, task: Task, samples: Sequence[Sample]) -> FlowPlan:
         """Levels that do not depend on a draw."""

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from omniflow.errors import ConfigError, DataError, PluginError, closest
+from omniflow.errors import ConfigError, DataError
 from omniflow.interfaces import Batch, Losses, Objective, Sample
 from omniflow.models.flow_scheduler import add_noise
+from omniflow.objectives.loss_names import check_head_losses, check_weight_names
 from omniflow.objectives.noise_coupling import Coupling, draw_noise
 from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.token_scores import cross_entropy, score_tokens
@@ -98,6 +99,14 @@ class TextDecoderObjective(Objective):
         self.max_length = max_length
         self.contrastive_temperature = contrastive_temperature
 
+    def check(self, model: OmniFlowModel) -> None:
+        """Refuse a weight that no loss goes by.
+
+        Raises:
+            ConfigError: If there is one.
+        """
+        check_weight_names(self.weights, DEFAULT_WEIGHTS, model.head.loss_names)
+
     def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
         """Tokenise the texts of the samples.
 
@@ -132,14 +141,9 @@ class TextDecoderObjective(Objective):
             terms["contrastive"] = contrastive_loss(
                 prediction.latents, clean, self.contrastive_temperature
             )
-        taken = sorted({"loss", *terms} & prediction.losses.keys())
-        if taken:
-            raise PluginError(
-                f"head {model.parts.head.name} returns a loss called {taken[0]!r}",
-                expected="a name that the objective does not use itself",
-            )
+        check_head_losses(model.parts.head.name, terms, prediction.losses)
+        check_weight_names(self.weights, DEFAULT_WEIGHTS, prediction.losses)
         terms.update(prediction.losses)
-        self._check_weights(terms)
         total = torch.stack(
             [self.weights.get(name, 1.0) * term.float() for name, term in terms.items()]
         ).sum()
@@ -178,16 +182,6 @@ class TextDecoderObjective(Objective):
                 f"{prefix}mse": sums[f"{prefix}squared_error"] / sums[f"{prefix}elements"],
             }
         return figures
-
-    def _check_weights(self, terms: Mapping[str, Tensor]) -> None:
-        """Refuse a weight that no loss goes by."""
-        for name in self.weights.keys() - terms.keys() - DEFAULT_WEIGHTS.keys():
-            raise ConfigError(
-                f"objective.weights.{name}",
-                self.weights[name],
-                expected=f"the name of a loss: {', '.join(terms)}",
-                nearest=closest(name, terms),
-            )
 
     def _clean_latents(self, model: OmniFlowModel, batch: TextBatch) -> Tensor:
         device = model.device
