@@ -137,7 +137,7 @@ def sample(
     inputs = _read_inputs(given)
     started = time.perf_counter()
     model, name = _model(backbone, checkpoint, backbone_settings, options.device)
-    told = {name: flag_of(name) for name in ("height", "width", "guidance")}
+    told = {name: flag_of(name) for name in ("height", "width", "guidance", "negative_prompt")}
     with naming_settings(told):
         made = _sampled(model, asked, inputs, negative_prompt, options, settings)
     files = _written(output, asked, made, inputs, options)

@@ -13,9 +13,11 @@ LETTERS = {"i": "image", "a": "audio", "t": "text"}
 #: Which modality's embedding fills the pooled slot when several are given: the first of these.
 POOLED_ORDER = ("text", "image", "audio")
 
+#: What somebody who mistypes a task may have meant.
 COMMON_TASKS = (
     "t2t", "i2t", "a2t", "it2t", "at2t", "ia2t", "iat2t",
     "t2i", "a2i", "at2i", "t2a", "i2a", "it2a",
+    "t2ia", "i2at", "a2it", "2ia", "2it", "2at", "2iat",
 )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def test_a_negative_prompt_without_guidance_is_refused(omniflow, whole):
     line = [*T2I.split(), "--negative-prompt", "y", "--guidance", "1"]
     outcome = omniflow("sample", *whole, *line)
     assert outcome.code == 2
-    assert "negative_prompt: guidance is 1" in outcome.err
+    assert "--negative-prompt: negative_prompt is 'y', expected guidance above 1" in outcome.err
 
 
 def test_pictures_become_a_grid_whose_cells_are_the_single_samples(omniflow, whole):

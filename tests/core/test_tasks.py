@@ -64,6 +64,12 @@ def test_order_plus_and_case_do_not_matter(text, random, joint, is_upper):
         ("it2", "it2t"),
         ("i-2-t", "i2t"),
         ("t2t2t", "t2t"),
+        ("t2iaa", "t2ia"),
+        ("t2i,a", "t2ia"),
+        ("itt2a", "it2a"),
+        ("i2a-t", "i2at"),
+        ("a2it2", "a2it"),
+        ("2iatt", "2iat"),
     ],
 )
 def test_what_is_nearly_a_task_is_refused_with_the_nearest(text, nearest):

@@ -312,14 +312,18 @@ def test_defaults_come_from_the_backbone_below_what_is_said(model, calls):
         ("2i", {"count": 0}, "count is 0, expected a whole number >= 1"),
         ("2i", {"seed": 1.5}, "seeds is 1.5, expected whole numbers"),
         ("i2t", {"negative_prompt": "x"}, "image: task i2t needs image"),
-        ("2i", {"negative_prompt": "x"}, "negative_prompt: task 2i has no use for it"),
-        ("t2i", {"prompt": "x", "negative_prompt": "y", "guidance": 1}, "guidance is 1"),
+        ("2i", {"negative_prompt": "x"}, "expected none: task 2i has no use for it"),
+        (
+            "t2i",
+            {"prompt": "x", "negative_prompt": "y", "guidance": 1},
+            "expected guidance above 1",
+        ),
         (
             "t2i",
             {"prompt": "x", "negative_prompt": "y", "guidance_mode": "new"},
-            "guidance_mode new compares with noise",
+            "negative_prompt is 'y', expected guidance_mode old: new compares with noise",
         ),
-        ("t2i", {"prompt": "x", "negative_prompt": ["y", "z"]}, "2 negative prompts for 1 samples"),
+        ("t2i", {"prompt": "x", "negative_prompt": ["y", "z"]}, "expected one, or 1, not 2"),
         ("t2a", {"prompt": "x", "height": 8}, "task t2a makes no picture"),
     ],
 )

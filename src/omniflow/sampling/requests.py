@@ -89,35 +89,23 @@ def read_negatives(
         guidance_mode: The mode as a person gave it; mode `old` is taken when they gave none.
 
     Raises:
-        UsageError: If nothing would come of them, or there are too many or too few.
+        ConfigError: If nothing would come of them, or there are too many or too few.
+        UsageError: If one is no text.
     """
     if negative_prompt is None:
         return None, settings
-    if "text" not in task.given or "text" in task.made:
-        raise UsageError(
-            f"task {task} has no use for it",
-            where="negative_prompt",
-            expected="a task with a given text, such as t2i",
-        )
-    if guidance_mode == "new":
-        raise UsageError(
-            "guidance_mode new compares with noise and never reads it",
-            where="negative_prompt",
-            expected="guidance_mode old",
-        )
-    if settings.guidance == 1.0:
-        raise UsageError(
-            "guidance is 1, which compares with nothing",
-            where="negative_prompt",
-            expected="guidance above 1",
-        )
     negatives = _listed("text", negative_prompt, argument="negative_prompt")
-    if len(negatives) not in (1, batch):
-        raise UsageError(
-            f"{len(negatives)} negative prompts for {batch} samples",
-            where="negative_prompt",
-            expected=f"one, or {batch}",
-        )
+    expected = None
+    if "text" not in task.given or "text" in task.made:
+        expected = f"none: task {task} has no use for it, unlike t2i"
+    elif guidance_mode == "new":
+        expected = "guidance_mode old: new compares with noise and never reads it"
+    elif settings.guidance == 1.0:
+        expected = "guidance above 1: at 1 nothing is compared with it"
+    elif len(negatives) not in (1, batch):
+        expected = f"one, or {batch}, not {len(negatives)}"
+    if expected is not None:
+        raise ConfigError("negative_prompt", negative_prompt, expected=expected)
     negatives = negatives * batch if len(negatives) == 1 else negatives
     return negatives, replace(settings, guidance_mode="old")
 
