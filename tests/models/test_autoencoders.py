@@ -122,11 +122,10 @@ def test_sound_to_latents_and_back(audio_vae):
     assert made[0].waveform.dtype == np.float32
 
 
-def test_starts_choose_the_window(audio_vae):
+def test_of_a_long_sound_the_beginning_is_heard(audio_vae):
     sound = noise(20_000)
-    later = Audio(sound.waveform[:, 5000:], 16_000)
-    assert torch.equal(audio_vae.log_mel([sound], [5000]), audio_vae.log_mel([later]))
-    assert not torch.equal(audio_vae.log_mel([sound]), audio_vae.log_mel([later]))
+    first = Audio(sound.waveform[:, : 32 * 128], 16_000)
+    assert torch.equal(audio_vae.log_mel([sound]), audio_vae.log_mel([first]))
 
 
 def test_sound_that_cannot_be_used_is_refused(audio_vae):

@@ -398,20 +398,6 @@ def test_a_network_from_the_meta_device_gets_its_positions_on_request():
         assert torch.equal(model.state_dict()[key], expected.state_dict()[key])
 
 
-@pytest.mark.parametrize(
-    ("changes", "shape"),
-    [({}, (2, 3, 8, 4)), ({"use_audio_mae": True}, (2, 8, 3))],
-    ids=["latents", "tokens"],
-)
-@torch.no_grad()
-def test_silence_is_zeros_that_the_network_takes(changes, shape):
-    model = build(**changes)
-    silence = model.silent_audio(2)
-    assert torch.equal(silence, torch.zeros(shape))
-    output = model(audio=silence, pooled=torch.zeros(2, 10), timestep_audio=torch.zeros(2))
-    assert output.audio.shape == shape
-
-
 # Mistakes in a call
 
 

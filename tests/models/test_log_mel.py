@@ -9,7 +9,7 @@ import torch
 
 from omniflow.errors import CheckpointError, ConfigError, DataError, UnknownNameError
 from omniflow.interfaces import Audio
-from omniflow.models.audio_segment import audio_segment, draw_start
+from omniflow.models.audio_segment import audio_segment
 from omniflow.models.log_mel import LogMelConfig, log_mel, mel_filterbank
 
 SHORT = LogMelConfig(frames=16, hop_length=128)
@@ -77,21 +77,6 @@ def test_window_starts_at_a_sample_of_the_sound():
 def test_window_beyond_the_sound_is_refused(start):
     with pytest.raises(ConfigError, match=rf"start is {start}, expected a sample in \[0, 7\]"):
         audio_segment(ramp(SHORT.samples + 7), SHORT, start=start)
-
-
-def test_drawn_start_depends_on_the_generator_alone():
-    sound = ramp(SHORT.samples + 1000)
-    starts = [draw_start(sound, SHORT, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    draw = torch.rand(1, generator=torch.Generator().manual_seed(1)).item()
-    assert starts[0] == starts[1] == int(draw * 1000)
-    assert starts[2] != starts[0]
-
-
-def test_nothing_is_drawn_for_a_sound_that_fits_whole():
-    generator = torch.Generator().manual_seed(1)
-    state = generator.get_state()
-    assert draw_start(ramp(SHORT.samples), SHORT, generator) == 0
-    assert torch.equal(generator.get_state(), state)
 
 
 @pytest.mark.parametrize(

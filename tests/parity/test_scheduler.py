@@ -1,4 +1,4 @@
-"""diffusers' scheduler and our functions around it against numbers of the original.
+"""Noise levels and steps against numbers of the original, and against diffusers' scheduler.
 
 Two parts of the golden file stay unused: `churn` and `flux_step` are options that the original
 never sampled with and that we do not offer.
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from omniflow.errors import ConfigError
 from omniflow.models.flow_scheduler import (
     add_noise,
     euler_step,
-    make_scheduler,
     shift_levels,
     sigmas_from,
     training_levels,
@@ -41,76 +41,65 @@ def close_after_steps(actual, expected):
     close(actual, expected, rtol=1e-6, atol=5e-7)
 
 
-def scheduler_for(case):
-    scheduler = make_scheduler(case["shift"])
-    if "steps" in case:
-        scheduler.set_timesteps(case["steps"])
-    return scheduler
+def sigmas_of(case):
+    return sigmas_from(1.0, case["steps"], case["shift"])
 
 
 @by_case(GOLDEN["constructor"])
 def test_the_training_table_is_that_of_the_original(case):
-    scheduler = make_scheduler(case["shift"])
     table = training_levels(case["shift"])
-    assert len(scheduler.sigmas) == len(table) == case["len"]
-    close(scheduler.sigma_max, case["sigma_max"])
-    close(scheduler.sigma_min, case["sigma_min"])
+    assert len(table) == case["len"]
+    close(table.max(), case["sigma_max"])
+    close(table.min(), case["sigma_min"])
     for index, sigma in case["sigmas_at"].items():
-        close(scheduler.sigmas[int(index)], sigma)
         close(table[int(index)], sigma)
-        close(scheduler.timesteps[int(index)], case["timesteps_at"][index])
+        close(table[int(index)] * 1000, case["timesteps_at"][index])
 
 
 @by_case(GOLDEN["set_timesteps"])
 def test_sampling_schedules_are_those_of_the_original(case):
-    scheduler = scheduler_for(case)
-    close(scheduler.timesteps, case["timesteps"])
-    close(scheduler.sigmas, case["sigmas"])
-    sigmas = sigmas_from(1.0, case["steps"], case["shift"])
+    sigmas = sigmas_of(case)
     close(sigmas, case["sigmas"])
-    assert torch.equal(sigmas, scheduler.sigmas), "level 1 is set_timesteps to the last bit"
+    close(sigmas[:-1] * 1000, case["timesteps"])
+
+
+@by_case(GOLDEN["set_timesteps"])
+def test_sampling_schedules_are_those_of_diffusers_to_the_last_bit(case):
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=case["shift"])
+    scheduler.set_timesteps(case["steps"])
+    assert torch.equal(sigmas_of(case), scheduler.sigmas)
 
 
 @by_case(GOLDEN["scale_noise"])
 def test_data_is_noised_as_in_the_original(case):
-    scheduler = scheduler_for(case)
     sample, noise = torch.tensor(case["sample"]), torch.tensor(case["noise"])
-    timesteps = torch.tensor(case["timesteps"])
+    sigmas = torch.tensor(case["timesteps"]) / 1000
     if "set_begin_index" in case["table"]:
-        scheduler.set_begin_index(0)
-        sigmas = scheduler.sigmas[0].repeat(len(sample))
-    else:
-        positions = [(scheduler.timesteps == t).nonzero()[0].item() for t in timesteps]
-        sigmas = scheduler.sigmas[positions]
-    close(scheduler.scale_noise(sample, timesteps, noise), case["expected"])
+        sigmas = sigmas_of(case)[0]
     close(add_noise(sample, noise, sigmas), case["expected"])
 
 
 @by_case(GOLDEN["steps"])
 def test_a_run_of_steps_ends_where_the_original_ends(case):
-    scheduler = scheduler_for(case)
-    sigmas = sigmas_from(1.0, case["steps"], case["shift"]).tolist()
-    stepped = ours = torch.tensor(case["start"])
-    for index, timestep in enumerate(scheduler.timesteps):
+    stepped = torch.tensor(case["start"])
+    for index, (sigma, sigma_next) in enumerate(pairwise(sigmas_of(case).tolist())):
         if isinstance(case["model_outputs"], str):
-            velocity, our_velocity = 0.5 * stepped + 0.1, 0.5 * ours + 0.1
+            velocity = 0.5 * stepped + 0.1
         else:
-            velocity = our_velocity = torch.tensor(case["model_outputs"][index])
-        stepped = scheduler.step(velocity, timestep, stepped, return_dict=False)[0]
-        ours = euler_step(ours, our_velocity, sigmas[index], sigmas[index + 1])
+            velocity = torch.tensor(case["model_outputs"][index])
+        stepped = euler_step(stepped, velocity, sigma, sigma_next)
     close_after_steps(stepped, case["final"])
-    close_after_steps(ours, case["final"])
 
 
 @by_case(GOLDEN["get_eps"])
 def test_predicted_data_becomes_the_velocity_of_the_original(case):
-    scheduler = scheduler_for(case)
+    sigmas = sigmas_of(case).tolist()
     for index, link in enumerate(case["sequence"]):
         sample, x0 = torch.tensor(link["sample"]), torch.tensor(link["x0"])
-        close(scheduler.timesteps[index], link["timestep"])
-        velocity = velocity_from_x0(sample, x0, scheduler.sigmas[index])
+        close(sigmas[index] * 1000, link["timestep"])
+        velocity = velocity_from_x0(sample, x0, sigmas[index])
         close(velocity, link["eps"])
-        stepped = scheduler.step(velocity, scheduler.timesteps[index], sample, return_dict=False)[0]
+        stepped = euler_step(sample, velocity, sigmas[index], sigmas[index + 1])
         close_after_steps(stepped, link["next"])
         if index == 0:
             close_after_steps(stepped, case["step_with_x0_argument_first_step"])
@@ -159,7 +148,6 @@ def test_shifts_undo_one_another_and_keep_the_ends():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: make_scheduler(0.0), "shift is 0.0, expected a number above 0"),
         (lambda: training_levels(-1.0), "shift is -1.0, expected a number above 0"),
         (lambda: sigmas_from(0.0, 4, 3.0), r"level is 0.0, expected a number in (0, 1]"),
         (lambda: sigmas_from(1.2, 4, 3.0), r"level is 1.2, expected a number in (0, 1]"),

@@ -54,22 +54,16 @@ class AudioAutoencoder(LatentAutoencoder):
         return self.latent_channels, frames, bins
 
     @torch.no_grad()
-    def log_mel(self, sounds: Sequence[Audio], starts: Sequence[int] | None = None) -> Tensor:
-        """Log-mel of one segment of each sound [batch, 1, frames, mel_bins].
+    def log_mel(self, sounds: Sequence[Audio]) -> Tensor:
+        """Log-mel of the first segment of each sound [batch, 1, frames, mel_bins].
 
         Args:
-            sounds: Sounds of any rate, channel count and length.
-            starts: Where the segment of each begins, in its own samples (see `audio_segment` and
-                `draw_start`); at its beginning when None.
+            sounds: Sounds of any rate, channel count and length; see `audio_segment`.
 
         Raises:
             DataError: If a sound cannot be used.
         """
-        begins = [0] * len(sounds) if starts is None else starts
-        segments = [
-            audio_segment(sound, self.config, start=start)
-            for sound, start in zip(sounds, begins, strict=True)
-        ]
+        segments = [audio_segment(sound, self.config) for sound in sounds]
         return log_mel(torch.stack(segments).to(self.device), self.config)[:, None]
 
     def decode(self, latents: Tensor) -> Tensor:

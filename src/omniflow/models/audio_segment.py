@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from omniflow.errors import ConfigError
 from omniflow.media.resample import resample
@@ -46,12 +46,6 @@ def audio_segment(audio: Audio, config: LogMelConfig, *, start: int = 0) -> Tens
     samples = samples - samples.mean()
     samples = samples / (samples.abs().max() + 1e-8) * PEAK
     return torch.nn.functional.pad(samples, (0, config.samples - len(samples)))
-
-
-def draw_start(audio: Audio, config: LogMelConfig, generator: Generator) -> int:
-    """A random window for `audio_segment`; 0, and nothing is drawn, if the sound fits whole."""
-    last = _last_start(audio, config)
-    return int(torch.rand(1, generator=generator).item() * last) if last else 0
 
 
 def _window(audio: Audio, config: LogMelConfig) -> int:

@@ -1,17 +1,15 @@
-"""Noise levels and steps of the rectified flow, around diffusers' Euler scheduler.
+"""Noise levels and steps of the rectified flow.
 
 A sample at level sigma is `sigma * noise + (1 - sigma) * data`: 1 is pure noise, 0 is data. The
 velocity is `noise - data`, so that one step is `x + (sigma_next - sigma) * velocity`. Timesteps are
 levels times `num_train_timesteps`.
 
-diffusers' `FlowMatchEulerDiscreteScheduler` computes the schedules and steps of the original, whose
-two further options, churn (noise added back between steps) and `flux` (equal steps whatever the
-table says), were never used for sampling and are not offered.
+Schedules and steps are those of the original and of diffusers' `FlowMatchEulerDiscreteScheduler`
+with a plain shift. Two further options of the original, churn (noise added back between steps) and
+`flux` (equal steps whatever the table says), were never used for sampling and are not offered.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,30 +17,8 @@ from torch import Tensor
 
 from omniflow.errors import ConfigError
 
-if TYPE_CHECKING:
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
 #: Shift of the published models when they sample; they were trained with 1.
 SAMPLING_SHIFT = 3.0
-
-
-def make_scheduler(
-    shift: float, num_train_timesteps: int = 1000
-) -> FlowMatchEulerDiscreteScheduler:
-    """diffusers' Euler scheduler with a plain shift, everything newer switched off.
-
-    Its `set_timesteps` applies the shift a second time to the last level, as the original does:
-    with shift 3 the last of the levels before 0 is 0.0089, not 0.0030.
-
-    Raises:
-        ConfigError: If `shift` is not above 0.
-    """
-    _check_shift(shift)
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
-        FlowMatchEulerDiscreteScheduler,
-    )
-
-    return FlowMatchEulerDiscreteScheduler(num_train_timesteps=num_train_timesteps, shift=shift)
 
 
 def shift_levels(levels: Tensor, shift: float) -> Tensor:
@@ -63,15 +39,17 @@ def training_levels(shift: float, num_train_timesteps: int = 1000) -> Tensor:
 def sigmas_from(level: float, steps: int, shift: float, num_train_timesteps: int = 1000) -> Tensor:
     """A schedule that starts at `level` instead of at pure noise: float32 [steps + 1], 0 at last.
 
-    The levels of `set_timesteps` before its shift are evenly spaced; here they are multiplied by
-    one factor, so that the first becomes `level` once it is shifted. Level 1 gives
-    `set_timesteps(steps)` exactly, and every level gives all `steps` steps, falling strictly.
+    The levels of diffusers' `set_timesteps` before its shift are evenly spaced; here they are
+    multiplied by one factor, so that the first becomes `level` once it is shifted. Level 1 gives
+    `set_timesteps(steps)` exactly, and every level gives all `steps` steps, falling strictly. The
+    shift is applied a second time to the last level, as the original does: with shift 3 and many
+    steps the last of the levels before 0 is 0.0089, not 0.0030.
 
     Args:
         level: Noise level of the sample to start from, in (0, 1].
         steps: Number of steps, at least 1.
-        shift: As in `make_scheduler`.
-        num_train_timesteps: As in `make_scheduler`.
+        shift: Moves the levels towards noise, above 0; see `shift_levels`.
+        num_train_timesteps: Length of the table that the model was trained with.
 
     Raises:
         ConfigError: If an argument is outside its range.
@@ -104,7 +82,7 @@ def velocity_from_x0(x: Tensor, x0: Tensor, sigma: float | Tensor) -> Tensor:
 def euler_step(x: Tensor, velocity: Tensor, sigma: float, sigma_next: float) -> Tensor:
     """Move a sample [batch, ...] from one level to another, in float32.
 
-    What the scheduler's `step` does, for the levels of `sigmas_from`.
+    What the `step` of diffusers' scheduler does.
     """
     return x.float() + (sigma_next - sigma) * velocity.float()
 

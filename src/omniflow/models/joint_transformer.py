@@ -132,7 +132,7 @@ class JointTransformer(nn.Module):
         audio's.
 
         A stream left out is not the same as one at timestep 1000, which adds to the condition.
-        "No sound", as the original fills in for a missing audio, is `silent_audio` at timestep 0.
+        "No sound", as the original fills in for a missing audio, is zeros at timestep 0.
 
         Args:
             image: Noisy image latents [batch, in_channels, height, width]; a remainder that fills
@@ -172,14 +172,6 @@ class JointTransformer(nn.Module):
             text_stream=tokens.text,
             audio=self._audio_velocity(tokens, conditions),
         )
-
-    def silent_audio(self, batch: int) -> Tensor:
-        """Latents of "no sound", to be passed at timestep 0: zeros, where the weights are.
-
-        [batch, audio_input_dim, audio_height, audio_width], or with `use_audio_mae` eight tokens
-        [batch, 8, audio_input_dim].
-        """
-        return self.proj_out_aud.weight.new_zeros(batch, *self.config.audio_shape)
 
     def reset_positions(self) -> None:
         """Compute the position tables anew, where the weights are and in their dtype.
