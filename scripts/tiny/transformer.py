@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,9 @@ def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
     latents, (towers, _) = Latents.read(work), load_towers(work)
     frozen = Frozen(latents, towers, load_text_vae(work))
     transformer = new_transformer(options.seed)
-    smoothed = new_transformer(options.seed).requires_grad_(False)
+    if options.start is not None:
+        transformer.load_state_dict(read_tensors(options.start), strict=False)
+    smoothed = copy.deepcopy(transformer).requires_grad_(False)
     log(f"transformer: {parameters(transformer):,} parameters; {len(latents):,} scenes")
     optimizers, gradients = optimizers_of(transformer, options.transformer_lr), shared(transformer)
     torch.manual_seed(options.seed + rank)

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -21,7 +23,14 @@ def run(script, *arguments, stdin=""):
 
 @pytest.mark.parametrize(
     "script",
-    ["make_tiny.py", "bench/quantiser.py", "bench/heads_and_refiners.py", "terminal_picture.py"],
+    [
+        "make_tiny.py",
+        "bench/any_to_any.py",
+        "bench/heads_and_refiners.py",
+        "bench/quantiser.py",
+        "samples_picture.py",
+        "terminal_picture.py",
+    ],
 )
 def test_every_script_explains_itself(script):
     done = run(script, "--help")
@@ -35,3 +44,12 @@ def test_the_picture_holds_what_the_command_printed(tmp_path):
     picture = (tmp_path / "a.svg").read_text(encoding="utf-8").replace("&#160;", " ")
     assert "$ make demo" in picture
     assert "bleu  0.99" in picture
+
+
+def test_the_picture_of_samples_has_a_row_for_each_task(tmp_path):
+    done = run("samples_picture.py", str(tmp_path / "samples.png"), "--samples", "1")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "samples.png") as picture:
+        # Three rows of what is given, and nine tasks.
+        assert picture.height == 4 * (96 + 8) + 4 * (64 + 8) + 4 * (78 + 8)
+        assert np.asarray(picture.convert("L")).std() > 10
