@@ -7,7 +7,7 @@ _COMPONENTS = (
     (
         "backbone",
         "folder",
-        "backbones.folder:FolderBackbone",
+        "backbones.published:PublishedBackbone",
         "A model in the published layout: a folder or a Hub id",
     ),
     (

@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -101,7 +101,11 @@ def options_of(component: Component) -> list[Option]:
 
 
 def signature_options(target: Callable[..., Any], *, owner: str = "omniflow") -> list[Option]:
-    """The keyword parameters of a class or function, with type, default and docstring line."""
+    """The keyword parameters of a class or function, with type, default and docstring line.
+
+    A constructor that takes `**options`, to pass them on, has those of the class behind it as well.
+    Its own come first and win, and so does what its docstring says of the others.
+    """
     function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
     try:
         hints = get_type_hints(function)
@@ -111,16 +115,32 @@ def signature_options(target: Callable[..., Any], *, owner: str = "omniflow") ->
             expected="types that are importable at run time",
         ) from error
     helps = _argument_helps(inspect.getdoc(target) or "")
-    return [
+    parameters = inspect.signature(target).parameters.values()
+    options = [
         Option(
             parameter.name,
             hints.get(parameter.name, Any),
             MISSING if parameter.default is parameter.empty else parameter.default,
             helps.get(parameter.name, ""),
         )
-        for parameter in inspect.signature(target).parameters.values()
+        for parameter in parameters
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
+    if isinstance(target, type) and any(each.kind is each.VAR_KEYWORD for each in parameters):
+        named = {option.name for option in options}
+        options += [
+            replace(option, help=helps.get(option.name, option.help))
+            for option in signature_options(_behind(target), owner=owner)
+            if option.name not in named
+        ]
+    return options
+
+
+def _behind(target: type) -> type:
+    """The class whose constructor is the next one after that of `target`."""
+    lineage = target.__mro__
+    own = next(place for place, each in enumerate(lineage) if "__init__" in vars(each))
+    return lineage[own + 1]
 
 
 def check_options(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from omniflow.backbones.convert import convert_folder
-from omniflow.backbones.folder import FolderBackbone
+from omniflow.backbones.published import PublishedBackbone
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -42,7 +42,7 @@ def measured(case, action, warm_up) -> None:
 
 
 def load(folder: Path, dtype: str) -> int:
-    backbone = FolderBackbone(path=str(folder), dtype=dtype)
+    backbone = PublishedBackbone(path=str(folder), dtype=dtype)
     backbone.load_weights()
     tensors = [*backbone.parameters(), *backbone.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -55,7 +55,7 @@ def convert(folder: Path, out: Path) -> int:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     small, large, out = map(Path, sys.argv[1:])
-    FolderBackbone(path=str(small))
+    PublishedBackbone(path=str(small))
     for stored, dtype in (("safetensors", "bf16"), ("bin", "fp32")):
         measured(
             f"{stored}-{dtype}",

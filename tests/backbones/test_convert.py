@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from omniflow.backbones.convert import convert_folder
-from omniflow.backbones.folder import FolderBackbone
+from omniflow.backbones.published import PublishedBackbone
 from omniflow.backbones.safetensors_writer import Converted, write_safetensors
 from omniflow.errors import CheckpointError, ConfigError, OmniFlowError, UsageError
 from omniflow.tensor_files import scan_tensors
@@ -42,7 +42,7 @@ def assert_same(found, expected):
 
 
 def state_of(path):
-    backbone = FolderBackbone(path=str(path))
+    backbone = PublishedBackbone(path=str(path))
     backbone.load_weights()
     return backbone.state_dict()
 
@@ -140,7 +140,7 @@ def test_precision_is_that_of_the_transformer_alone(folder, tmp_path, dtype, exp
 
 
 def test_averages_are_baked_in(folder, tmp_path):
-    backbone = FolderBackbone(path=str(folder))
+    backbone = PublishedBackbone(path=str(folder))
     backbone.load_weights()
     shadows = [parameter + 1 for parameter in backbone.transformer.parameters()]
     settings = {
@@ -152,10 +152,10 @@ def test_averages_are_baked_in(folder, tmp_path):
     assert "ema_transformer.pt" in kept.copied
     done = convert_folder(folder, tmp_path / "out", ema=True)
     assert done.left_out == ("ema_transformer.pt",)
-    averaged = FolderBackbone(path=str(folder), ema=True)
+    averaged = PublishedBackbone(path=str(folder), ema=True)
     averaged.load_weights()
     assert_same(state_of(tmp_path / "out"), averaged.state_dict())
-    found = dict(FolderBackbone(path=str(tmp_path / "out")).named_parameters())
+    found = dict(PublishedBackbone(path=str(tmp_path / "out")).named_parameters())
     assert found.keys() == dict(backbone.named_parameters()).keys()
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from omniflow.backbones.folder import FolderBackbone
+from omniflow.backbones.published import PublishedBackbone
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="measures memory as Linux tells it"
@@ -32,7 +32,7 @@ def figures(random_backbone, tmp_path_factory):
         path.write_text(json.dumps({**json.loads(path.read_text()), **SIZES, **WIDTHS}))
     whole = root / "bin" / "transformer" / "diffusion_pytorch_model.bin"
     (root / "safetensors" / "transformer" / whole.name).unlink()
-    backbone = FolderBackbone(path=str(root / "bin"))
+    backbone = PublishedBackbone(path=str(root / "bin"))
     state = backbone.transformer.state_dict() | {
         f"text_decoder.{name}": tensor for name, tensor in backbone.text_vae.state_dict().items()
     }

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from omniflow.backbones.averages import named_averages, read_ema
-from omniflow.backbones.folder import FolderBackbone
+from omniflow.backbones.published import PublishedBackbone
 from omniflow.errors import CheckpointError, UnknownNameError, UsageError
 
 BIN = Path("transformer") / "diffusion_pytorch_model.bin"
@@ -29,8 +29,8 @@ def reference(random_backbone):
     return state_of(random_backbone)
 
 
-def loaded(path, **options) -> FolderBackbone:
-    backbone = FolderBackbone(path=str(path), **options)
+def loaded(path, **options) -> PublishedBackbone:
+    backbone = PublishedBackbone(path=str(path), **options)
     backbone.load_weights()
     return backbone
 
@@ -91,7 +91,7 @@ def test_a_t5_can_be_named(folder, reference, parity_data):
 
 def test_the_weights_of_t5_count_in_the_content_hash_when_they_are_read(folder):
     def hash_of():
-        return FolderBackbone(path=str(folder)).identity()["hash"]
+        return PublishedBackbone(path=str(folder)).identity()["hash"]
 
     t5 = folder / "text_encoder_3" / "model.safetensors"
     first = hash_of()
@@ -160,7 +160,7 @@ def parameters_of(backbone):
 def test_averages_take_the_place_of_the_parameters_that_they_cover(
     folder, reference, place, covers
 ):
-    own, whole = parameters_of(FolderBackbone(path=str(folder)))
+    own, whole = parameters_of(PublishedBackbone(path=str(folder)))
     names = own if covers == "transformer" else whole
     shadows = [(2 * reference[name] + 1).bfloat16() for name in names]
     write_averages(folder / place / "ema_transformer.pt", shadows)
@@ -174,9 +174,11 @@ def test_averages_take_the_place_of_the_parameters_that_they_cover(
 
 
 def test_averages_change_the_content_hash(folder, reference):
-    own, _ = parameters_of(FolderBackbone(path=str(folder)))
+    own, _ = parameters_of(PublishedBackbone(path=str(folder)))
     write_averages(folder / "ema_transformer.pt", [reference[name] for name in own])
-    hashes = {FolderBackbone(path=str(folder), ema=ema).identity()["hash"] for ema in (True, False)}
+    hashes = {
+        PublishedBackbone(path=str(folder), ema=ema).identity()["hash"] for ema in (True, False)
+    }
     assert len(hashes) == 2
 
 
@@ -187,7 +189,7 @@ def test_averages_that_are_not_there_are_named(folder):
 
 @pytest.mark.parametrize("more", [-1, 1])
 def test_a_list_of_another_length_is_refused_with_both_lengths(folder, reference, more):
-    own, whole = parameters_of(FolderBackbone(path=str(folder)))
+    own, whole = parameters_of(PublishedBackbone(path=str(folder)))
     shadows = [reference[name] for name in own]
     write_averages(folder / "ema_transformer.pt", [*shadows, torch.ones(1)][: len(own) + more])
     with pytest.raises(CheckpointError) as caught:
@@ -197,7 +199,7 @@ def test_a_list_of_another_length_is_refused_with_both_lengths(folder, reference
 
 
 def test_an_average_of_another_shape_is_named(folder, reference):
-    own, _ = parameters_of(FolderBackbone(path=str(folder)))
+    own, _ = parameters_of(PublishedBackbone(path=str(folder)))
     shadows = [reference[name] for name in own]
     shadows[0] = shadows[0][:1]
     write_averages(folder / "ema_transformer.pt", shadows)
@@ -327,7 +329,7 @@ def test_nothing_is_filled_in_when_one_tensor_does_not_fit(folder):
     tensors = torch.load(folder / BIN, weights_only=True)
     tensors["text_output.weight"] = torch.zeros(1)
     torch.save(tensors, folder / BIN)
-    backbone = FolderBackbone(path=str(folder))
+    backbone = PublishedBackbone(path=str(folder))
     with pytest.raises(CheckpointError, match="text_output.weight has shape"):
         backbone.load_weights()
     assert all(parameter.is_meta for parameter in backbone.parameters())
@@ -335,27 +337,27 @@ def test_nothing_is_filled_in_when_one_tensor_does_not_fit(folder):
 
 def test_an_empty_folder_lacks_every_part(tmp_path):
     with pytest.raises(CheckpointError, match="not a whole model") as caught:
-        FolderBackbone(path=str(tmp_path))
+        PublishedBackbone(path=str(tmp_path))
     assert len(caught.value.notes) == 4
 
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "model.bin").write_bytes(b"")
     with pytest.raises(UsageError, match="there is no such folder"):
-        FolderBackbone(path=str(tmp_path / "model.bin"))
+        PublishedBackbone(path=str(tmp_path / "model.bin"))
 
 
 def test_a_key_of_the_configuration_that_nobody_knows_is_told_with_its_file(folder):
     path = folder / "transformer" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "num_layer": 2}))
     with pytest.raises(UnknownNameError, match="num_layer") as caught:
-        FolderBackbone(path=str(folder))
+        PublishedBackbone(path=str(folder))
     assert caught.value.where == str(path)
     assert caught.value.nearest[0] == "num_layers"
 
 
 def test_a_shard_that_is_gone_when_it_is_read_is_named(folder, reference):
-    backbone = FolderBackbone(path=str(folder))
+    backbone = PublishedBackbone(path=str(folder))
     (folder / BIN).rename(folder / "elsewhere")
     with pytest.raises(CheckpointError, match="missing: transformer/"):
         backbone.load_weights()
@@ -381,7 +383,7 @@ def test_a_loaded_model_does_not_hang_on_its_file(folder, reference):
 
 
 def test_weights_go_straight_to_the_device_that_is_named(folder):
-    backbone = FolderBackbone(path=str(folder))
+    backbone = PublishedBackbone(path=str(folder))
     backbone.load_weights(device=torch.device("meta"))
     assert all(tensor.is_meta for tensor in backbone.state_dict().values())
     assert backbone.text_vae.model.rotary_emb.inv_freq.is_meta

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +103,35 @@ def test_open_ended_parameters_are_no_options():
             pass
 
     assert [each.name for each in signature_options(Open)] == ["width"]
+
+
+def test_options_that_are_passed_on_are_those_of_the_class_behind():
+    class Shorter(Sampled):
+        """Something with another default.
+
+        Args:
+            extra: One more.
+            mode: Only one makes sense.
+        """
+
+        def __init__(self, *, extra: int = 0, decay: float = 0.5, **options: Any) -> None:
+            super().__init__(decay=decay, **options)
+
+    class Shortest(Shorter):
+        pass
+
+    behind = {each.name: each for each in signature_options(Sampled)}
+    found = {each.name: each for each in signature_options(Shorter)}
+    assert list(found) == [
+        "extra", "decay", "feature_dim", "latent_dim", "path", "codebook_size", "mode", "limit",
+        "weights",
+    ]  # fmt: skip
+    assert found["decay"].default == 0.5
+    assert found["codebook_size"] == behind["codebook_size"]
+    assert found["mode"] == replace(behind["mode"], help="Only one makes sense.")
+    assert found["path"].is_required
+    inherited = [(each.name, each.default) for each in signature_options(Shortest)]
+    assert inherited == [(each.name, each.default) for each in found.values()]
 
 
 @pytest.mark.parametrize("hint", ["Decimal", "Path.nowhere", "int |"])

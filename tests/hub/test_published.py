@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from omniflow import build
-from omniflow.backbones.folder import FolderBackbone
+from omniflow.backbones.published import PublishedBackbone
 from omniflow.errors import CheckpointError, ConfigError, UsageError
 
 BIN = "diffusion_pytorch_model.bin"
@@ -45,7 +45,7 @@ def test_a_released_model_is_built_by_its_name(online, checkpoint, flan, random_
     commit = online.add(f"jacklishufan/OmniFlow-{version}", checkpoint)
     online.add("google/flan-t5-large", flan)
     backbone = build(backbone=f"omniflow-{version}", head="linear").backbone
-    expected = state_of(FolderBackbone(path=str(random_backbone), dtype="bf16"))
+    expected = state_of(PublishedBackbone(path=str(random_backbone), dtype="bf16"))
     assert_same(backbone.state_dict(), expected)
     identity = backbone.identity()
     assert identity["id"] == f"jacklishufan/OmniFlow-{version}"
@@ -56,7 +56,7 @@ def test_a_released_model_is_built_by_its_name(online, checkpoint, flan, random_
 def test_only_what_is_needed_is_fetched(online, checkpoint, flan):
     online.add("acme/omniflow", checkpoint)
     online.add("google/flan-t5-large", flan)
-    backbone = FolderBackbone(path="acme/omniflow")
+    backbone = PublishedBackbone(path="acme/omniflow")
     assert not any(path.endswith((".bin", ".safetensors")) for path in online.asked)
     backbone.load_weights()
     fetched = {path for path in online.asked if path.endswith((".bin", ".safetensors"))}
@@ -66,8 +66,8 @@ def test_only_what_is_needed_is_fetched(online, checkpoint, flan):
 
 def test_the_same_files_have_one_hash_from_the_hub_and_from_a_folder(online, checkpoint, flan):
     online.add("acme/omniflow", checkpoint)
-    from_hub = FolderBackbone(path="acme/omniflow", t5=str(flan)).identity()
-    from_folder = FolderBackbone(path=str(checkpoint), t5=str(flan)).identity()
+    from_hub = PublishedBackbone(path="acme/omniflow", t5=str(flan)).identity()
+    from_folder = PublishedBackbone(path=str(checkpoint), t5=str(flan)).identity()
     assert from_hub["hash"] == from_folder["hash"]
     assert (from_folder["id"], from_folder["revision"]) == (str(checkpoint), "")
 
@@ -75,7 +75,7 @@ def test_the_same_files_have_one_hash_from_the_hub_and_from_a_folder(online, che
 def test_a_t5_that_the_file_lacks_is_fetched(online, checkpoint, flan):
     online.add("acme/omniflow", checkpoint)
     online.add("google/flan-t5-large", flan)
-    whole = state_of(FolderBackbone(path="acme/omniflow"))
+    whole = state_of(PublishedBackbone(path="acme/omniflow"))
     assert "/google/flan-t5-large/resolve/" not in str(
         [path for path in online.asked if path.endswith("model.safetensors")]
     )
@@ -84,13 +84,13 @@ def test_a_t5_that_the_file_lacks_is_fetched(online, checkpoint, flan):
     kept = {name: t for name, t in tensors.items() if "text_decoder.encoder" not in name}
     torch.save(kept, weights)
     online.add("acme/omniflow-without", checkpoint)
-    found = state_of(FolderBackbone(path="acme/omniflow-without"))
+    found = state_of(PublishedBackbone(path="acme/omniflow-without"))
     assert any(path.endswith("model.safetensors") for path in online.asked)
     assert_same(found, whole)
 
 
 def test_split_weights_are_fetched_shard_by_shard(online, checkpoint, flan):
-    expected = state_of(FolderBackbone(path=str(checkpoint), t5=str(flan)))
+    expected = state_of(PublishedBackbone(path=str(checkpoint), t5=str(flan)))
     weights = checkpoint / "transformer" / BIN
     tensors = torch.load(weights, weights_only=True)
     weights.unlink()
@@ -100,33 +100,33 @@ def test_split_weights_are_fetched_shard_by_shard(online, checkpoint, flan):
         torch.save(part, weights.with_name(shard))
     weights.with_name(f"{BIN}.index.json").write_text(json.dumps({"weight_map": places}))
     online.add("acme/omniflow", checkpoint)
-    assert_same(state_of(FolderBackbone(path="acme/omniflow", t5=str(flan))), expected)
+    assert_same(state_of(PublishedBackbone(path="acme/omniflow", t5=str(flan))), expected)
     weights.with_name("part-1.bin").unlink()
     online.add("acme/torn", checkpoint)
     with pytest.raises(CheckpointError, match="missing: transformer/part-1.bin"):
-        FolderBackbone(path="acme/torn", t5=str(flan)).load_weights()
+        PublishedBackbone(path="acme/torn", t5=str(flan)).load_weights()
 
 
 def test_a_revision_is_pinned_and_an_unknown_one_named(online, checkpoint, flan):
     commit = online.add("acme/omniflow", checkpoint)
-    pinned = FolderBackbone(path="acme/omniflow", revision=commit, t5=str(flan))
+    pinned = PublishedBackbone(path="acme/omniflow", revision=commit, t5=str(flan))
     assert pinned.identity()["revision"] == commit
     with pytest.raises(UsageError, match="acme/omniflow has no revision 'v9'"):
-        FolderBackbone(path="acme/omniflow", revision="v9", t5=str(flan))
+        PublishedBackbone(path="acme/omniflow", revision="v9", t5=str(flan))
 
 
 def test_a_folder_has_no_revision(checkpoint, flan):
     with pytest.raises(ConfigError, match="revision is 'main'"):
-        FolderBackbone(path=str(checkpoint), revision="main", t5=str(flan))
+        PublishedBackbone(path=str(checkpoint), revision="main", t5=str(flan))
 
 
 def test_what_was_fetched_once_loads_without_the_hub(online, checkpoint, flan, monkeypatch):
     from huggingface_hub import constants
 
     online.add("acme/omniflow", checkpoint)
-    first = state_of(FolderBackbone(path="acme/omniflow", t5=str(flan)))
+    first = state_of(PublishedBackbone(path="acme/omniflow", t5=str(flan)))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    backbone = FolderBackbone(path="acme/omniflow", t5=str(flan))
+    backbone = PublishedBackbone(path="acme/omniflow", t5=str(flan))
     assert_same(state_of(backbone), first)
     assert backbone.identity()["revision"] == online.commit("acme/omniflow")
 
@@ -134,8 +134,8 @@ def test_what_was_fetched_once_loads_without_the_hub(online, checkpoint, flan, m
 def test_averages_are_fetched_when_asked_for(online, checkpoint, flan):
     online.add("acme/omniflow", checkpoint)
     with pytest.raises(CheckpointError, match="there are no averaged weights"):
-        FolderBackbone(path="acme/omniflow", t5=str(flan), ema=True).load_weights()
-    backbone = FolderBackbone(path=str(checkpoint), t5=str(flan))
+        PublishedBackbone(path="acme/omniflow", t5=str(flan), ema=True).load_weights()
+    backbone = PublishedBackbone(path=str(checkpoint), t5=str(flan))
     shadows = [torch.full(each.shape, 0.5) for each in backbone.transformer.parameters()]
     settings = {
         "decay": 0.9, "min_decay": 0.0, "optimization_step": 1, "update_after_step": 0,
@@ -143,7 +143,7 @@ def test_averages_are_fetched_when_asked_for(online, checkpoint, flan):
     }  # fmt: skip
     torch.save(settings, checkpoint / "transformer" / "ema_transformer.pt")
     online.add("acme/averaged", checkpoint)
-    averaged = FolderBackbone(path="acme/averaged", t5=str(flan), ema=True)
+    averaged = PublishedBackbone(path="acme/averaged", t5=str(flan), ema=True)
     averaged.load_weights()
     assert all(bool((each == 0.5).all()) for each in averaged.transformer.parameters())
 
@@ -154,7 +154,7 @@ def test_averages_are_fetched_when_asked_for(online, checkpoint, flan):
 def test_a_model_of_another_kind_lacks_the_parts(online, flan):
     online.add("acme/t5", flan)
     with pytest.raises(CheckpointError, match="acme/t5: not a whole model") as caught:
-        FolderBackbone(path="acme/t5")
+        PublishedBackbone(path="acme/t5")
     assert caught.value.notes == (
         "missing: transformer/config.json",
         "missing: text_vae/config.json",
@@ -165,20 +165,20 @@ def test_a_model_of_another_kind_lacks_the_parts(online, flan):
 def test_a_model_without_weights_is_told_when_they_are_read(online, checkpoint, flan):
     (checkpoint / "transformer" / BIN).unlink()
     online.add("acme/omniflow", checkpoint)
-    backbone = FolderBackbone(path="acme/omniflow", t5=str(flan))
+    backbone = PublishedBackbone(path="acme/omniflow", t5=str(flan))
     with pytest.raises(CheckpointError, match=r"missing: transformer/diffusion_pytorch_model"):
         backbone.load_weights()
 
 
 def test_an_unknown_model_may_be_private(online):
     with pytest.raises(UsageError, match="there is no model acme/omniflow, or it is private"):
-        FolderBackbone(path="acme/omniflow")
+        PublishedBackbone(path="acme/omniflow")
 
 
 def test_a_hub_that_refuses_half_way_is_told(online, checkpoint, flan):
     commit = online.add("acme/omniflow", checkpoint)
     online.broken.add(f"/acme/omniflow/resolve/{commit}/transformer/{BIN}")
-    backbone = FolderBackbone(path="acme/omniflow", t5=str(flan))
+    backbone = PublishedBackbone(path="acme/omniflow", t5=str(flan))
     with pytest.raises(UsageError, match="acme/omniflow cannot be fetched") as caught:
         backbone.load_weights()
     assert "HF_ENDPOINT" in str(caught.value)

@@ -1,8 +1,8 @@
-"""What every backbone in the layout of the published OmniFlow models has in common."""
+"""A backbone in the layout of the published OmniFlow models, from a folder or from the Hub."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -41,30 +41,32 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class PublishedBackbone(Backbone):
-    """A frozen OmniFlow model read from the published layout.
+    """A frozen OmniFlow model in the published layout, from a folder or the Hub.
 
     It stays in evaluation mode whatever `train` is told, so that one text has one encoding. What
     stands around the transformer and the text VAE is read when a task first needs it; of a model
-    without `vae/` there is text alone.
+    without `vae/` there is text alone. Latents and features go in and out in the caller's
+    precision. Random weights are drawn from torch's global generator.
 
     Args:
-        path: A folder in the published layout, or a Hub id: `transformer/`, `text_vae/`,
-            `vae_tokenizer/` and, for a T5 other than google/flan-t5-large, `tokenizer_3/` and
-            `text_encoder_3/`.
-        revision: Branch, tag or commit on the Hub; its main branch when None.
-        dtype: Precision of the weights in memory; "auto" keeps that of the file. Latents and
-            features go in and out in the caller's precision.
+        path: A folder in the published layout, or OWNER/NAME on the Hub.
+        revision: Branch, tag or commit on the Hub; its main branch when null.
+        dtype: Precision of the weights in memory; auto keeps that of the file.
         ema: Whether to read the averaged weights of `ema_transformer.pt`.
-        t5: A folder or Hub id of the T5 to take instead.
-        clip: A folder or Hub id of the CLIP model whose towers embed texts and pictures; that of
-            `text_encoder/`, else the published models', when None.
-        audio_encoder: The same for LanguageBind's audio tower and `audio_encoder/`.
-        audio_vae: The same for the audio VAE and `audio_vae/`.
-        vocoder: The same for the vocoder and `vocoder/`.
-        image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; the
-            `sample_size` of the image VAE, at most 512, when None.
-        transformer_config: Contents of a transformer's `config.json`: start from random weights of
-            these sizes, drawn from torch's global generator, instead of reading the model's own.
+        t5: A folder or Hub id of the T5 to take; when null, that of `text_encoder_3/` and
+            `tokenizer_3/` if the model has one of the right width, else google/flan-t5-large.
+        clip: The same for the CLIP model that embeds texts and pictures; when null, that of
+            `text_encoder/`, else laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K.
+        audio_encoder: The same for LanguageBind's audio tower; when null, that of
+            `audio_encoder/`, else LanguageBind/LanguageBind_Audio_FT.
+        audio_vae: The same for the audio VAE; when null, that of `audio_vae/`, else the one of
+            cvssp/audioldm2.
+        vocoder: The same for the vocoder; when null, that of `vocoder/`, else the one of
+            cvssp/audioldm2.
+        image_size: Side of given pictures and, unless said otherwise, of made ones, in pixels; when
+            null, the `sample_size` of the image VAE, at most 512.
+        transformer_config: Contents of a transformer's config.json: start from random weights of
+            these sizes instead of reading the model's own; null reads them.
 
     Raises:
         UsageError: If there is no such folder or Hub id, or its T5 cannot be read.
@@ -87,7 +89,7 @@ class PublishedBackbone(Backbone):
         audio_vae: str | None = None,
         vocoder: str | None = None,
         image_size: int | None = None,
-        transformer_config: Mapping[str, Any] | None = None,
+        transformer_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if dtype not in ("auto", *_DTYPES):
