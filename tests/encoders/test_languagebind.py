@@ -65,12 +65,12 @@ def test_sounds_of_any_length_share_a_batch(encoder):
 def test_only_the_first_channel_is_heard(encoder):
     both = noise(9000, channels=2)
     first = Audio(both.waveform[:1], 16_000)
-    assert torch.equal(encoder.embed([both]), encoder.embed([first]))
+    assert torch.equal(encoder.tower([both]), encoder.tower([first]))
 
 
 def test_nothing_in_it_trains(encoder):
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
-    assert not encoder.embed([noise(9000)]).requires_grad
+    assert not encoder.tower([noise(9000)]).requires_grad
 
 
 def test_weights_may_be_a_pickle_of_tensors(folder, encoder):
@@ -78,7 +78,7 @@ def test_weights_may_be_a_pickle_of_tensors(folder, encoder):
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")
     found = loaded(folder)
-    assert torch.equal(found.embed([noise(9000)]), encoder.embed([noise(9000)]))
+    assert torch.equal(found.tower([noise(9000)]), encoder.tower([noise(9000)]))
 
 
 def test_pickle_that_would_run_code_is_refused(folder, tmp_path):
@@ -131,8 +131,8 @@ def test_position_table_of_a_square_is_resized_when_it_is_read(folder, kind):
     resized = loaded(folder)
     tensors[POSITIONS] = torch.stack([token, *[patch] * 12])
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    expected = loaded(folder).embed([noise(9000)])
-    torch.testing.assert_close(resized.embed([noise(9000)]), expected, atol=1e-5, rtol=0)
+    expected = loaded(folder).tower([noise(9000)])
+    torch.testing.assert_close(resized.tower([noise(9000)]), expected, atol=1e-5, rtol=0)
     assert not any(parameter.requires_grad for parameter in resized.parameters())
 
 
@@ -171,9 +171,9 @@ def test_another_model_is_refused():
 
 def test_activation_of_the_config_is_used(folder, encoder):
     change_vision(folder, hidden_act="quick_gelu")
-    assert not torch.allclose(loaded(folder).embed([noise(9000)]), encoder.embed([noise(9000)]))
+    assert not torch.allclose(loaded(folder).tower([noise(9000)]), encoder.tower([noise(9000)]))
 
 
 def test_sound_that_cannot_be_heard_is_refused(encoder):
     with pytest.raises(DataError, match="the sound has 100 samples, expected at least 101"):
-        encoder.embed([noise(100)])
+        encoder.tower([noise(100)])

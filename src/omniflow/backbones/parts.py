@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from omniflow.backbones.layout import Part, PublishedFolder
@@ -14,10 +13,10 @@ from omniflow.errors import CheckpointError, UsageError
 from omniflow.pretrained import WEIGHTS, PretrainedSource
 
 if TYPE_CHECKING:
-    from omniflow.interfaces import Audio
     from omniflow.models.audio_autoencoder import AudioAutoencoder
     from omniflow.models.clip_towers import ClipText, ClipVision
     from omniflow.models.image_autoencoder import ImageAutoencoder
+    from omniflow.models.languagebind import LanguageBindAudio
     from omniflow.models.vocoder import Vocoder
 
 #: Where the published models take the parts from that their folders lack.
@@ -35,38 +34,6 @@ _CLIP_FILES = ("config.json", "preprocessor_config.json", *_TOKENIZER_FILES)
 _ENCODERS = ("clip_text", "clip_big_text", "clip_vision", "audio_tower")
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-class AudioTower(nn.Module):
-    """LanguageBind's audio tower with what prepares sounds for it.
-
-    Args:
-        tower: The tower.
-        pixels: Size and scale of the picture that it looks at.
-    """
-
-    def __init__(self, tower: nn.Module, pixels: Any) -> None:
-        super().__init__()
-        self.tower = tower
-        self.pixels = pixels
-
-    @torch.no_grad()
-    def forward(self, sounds: Sequence[Audio]) -> Tensor:
-        """Projected embeddings [batch, projection], not normalised."""
-        from omniflow.models.languagebind_pixels import sound_pixels
-
-        return self.embed(torch.stack([sound_pixels(sound, self.pixels) for sound in sounds]))
-
-    def embed_nothing(self) -> Tensor:
-        """The embedding [1, projection] of a picture of zeros."""
-        return self.embed(torch.zeros(1, 3, self.pixels.mel_bins, self.pixels.frames))
-
-    @torch.no_grad()
-    def embed(self, pictures: Tensor) -> Tensor:
-        """Projected embeddings of pictures [batch, 3, mel_bins, frames]."""
-        weight = next(self.tower.parameters())
-        embeddings: Tensor = self.tower(pictures.to(weight)).image_embeds
-        return embeddings
 
 
 class Parts:
@@ -142,7 +109,7 @@ class Parts:
         return self._encoder("clip_vision", self._load_vision)
 
     @property
-    def audio_tower(self) -> AudioTower:
+    def audio_tower(self) -> LanguageBindAudio:
         """LanguageBind's audio tower."""
         return self._encoder("audio_tower", self._load_audio_tower)
 
@@ -206,13 +173,12 @@ class Parts:
         source = _local(self._clip, *_CLIP_FILES, *WEIGHTS)
         return ClipVision(read_tower(source, "image"), read_clip_processor(source))
 
-    def _load_audio_tower(self) -> AudioTower:
-        from omniflow.models.languagebind import read_audio_tower
+    def _load_audio_tower(self) -> LanguageBindAudio:
+        from omniflow.models.languagebind import read_languagebind
         from omniflow.models.languagebind_config import read_audio_tower_config
 
         source = _local(self._audio_encoder, "config.json", *WEIGHTS)
-        config, pixels = read_audio_tower_config(source)
-        return AudioTower(read_audio_tower(source, config), pixels)
+        return read_languagebind(source, *read_audio_tower_config(source))
 
     def _load_image_vae(self) -> ImageAutoencoder:
         from omniflow.models.image_autoencoder import ImageAutoencoder

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from omniflow.interfaces.encoder import Encoder
 from omniflow.models.languagebind_config import read_audio_tower_config
-from omniflow.models.languagebind_pixels import sound_pixels
 from omniflow.pretrained import PretrainedSource
 
 if TYPE_CHECKING:
-    from omniflow.interfaces.dataset import Audio, Sample
+    from omniflow.interfaces.dataset import Sample
 
 
 class LanguageBindEncoder(Encoder):
@@ -41,7 +39,7 @@ class LanguageBindEncoder(Encoder):
     ) -> None:
         super().__init__()
         self._source = PretrainedSource(path, revision=revision)
-        self._config, self.pixels = read_audio_tower_config(self._source)
+        self._config, self._pixels = read_audio_tower_config(self._source)
         self._source.check_weights()
 
     @property
@@ -52,23 +50,15 @@ class LanguageBindEncoder(Encoder):
 
     def load_weights(self) -> None:
         """Read the tower that the constructor only looked up."""
-        from omniflow.models.languagebind import read_audio_tower
+        from omniflow.models.languagebind import read_languagebind
 
-        self.tower: nn.Module = read_audio_tower(self._source, self._config)
+        self.tower: nn.Module = read_languagebind(self._source, self._config, self._pixels)
 
-    @torch.no_grad()
     def encode(self, samples: Sequence[Sample], modality: str) -> Tensor:
-        """Embed the sound of every sample: [batch, width]."""
-        return self.embed([sample.audio for sample in samples if sample.audio is not None])
-
-    @torch.no_grad()
-    def embed(self, sounds: Sequence[Audio]) -> Tensor:
-        """Embed sounds of any rate, channel count and length: [batch, width].
+        """Embed the sound of every sample, of any rate, channel count and length: [batch, width].
 
         Raises:
             DataError: If a sound cannot be used.
         """
-        device = next(self.tower.parameters()).device
-        pictures = torch.stack([sound_pixels(sound, self.pixels) for sound in sounds])
-        embeddings: Tensor = self.tower(pictures.to(device)).image_embeds
+        embeddings: Tensor = self.tower([sample.audio for sample in samples])
         return embeddings

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from omniflow.errors import CheckpointError
+from omniflow.models.languagebind_pixels import PixelConfig, sound_pixels
 
 if TYPE_CHECKING:
+    from omniflow.interfaces.dataset import Audio
     from omniflow.pretrained import PretrainedSource
 
 _POSITIONS = "vision_model.embeddings.position_embedding.weight"
@@ -32,8 +35,48 @@ class LanguageBindAudioTower(CLIPVisionModelWithProjection):  # type: ignore[mis
         self.vision_model.embeddings = GridEmbeddings(config)
 
 
-def read_audio_tower(source: PretrainedSource, config: CLIPVisionConfig) -> LanguageBindAudioTower:
+class LanguageBindAudio(nn.Module):
+    """LanguageBind's audio tower with what prepares sounds for it.
+
+    Args:
+        tower: The tower.
+        pixels: Size and scale of the picture that it looks at.
+    """
+
+    def __init__(self, tower: LanguageBindAudioTower, pixels: PixelConfig) -> None:
+        super().__init__()
+        self.tower = tower
+        self.pixels = pixels
+
+    def forward(self, sounds: Sequence[Audio]) -> Tensor:
+        """Projected embeddings [batch, projection], not normalised.
+
+        Raises:
+            DataError: If a sound cannot be used.
+        """
+        return self.embed(torch.stack([sound_pixels(sound, self.pixels) for sound in sounds]))
+
+    def embed_nothing(self) -> Tensor:
+        """The embedding [1, projection] of a picture of zeros."""
+        return self.embed(torch.zeros(1, 3, self.pixels.mel_bins, self.pixels.frames))
+
+    @torch.no_grad()
+    def embed(self, pictures: Tensor) -> Tensor:
+        """Projected embeddings of pictures [batch, 3, mel_bins, frames]."""
+        weight = next(self.tower.parameters())
+        embeddings: Tensor = self.tower(pictures.to(weight)).image_embeds
+        return embeddings
+
+
+def read_languagebind(
+    source: PretrainedSource, config: CLIPVisionConfig, pixels: PixelConfig
+) -> LanguageBindAudio:
     """The tower with its weights; a position table of a square picture is resized to its own.
+
+    Args:
+        source: Where the weights come from.
+        config: Sizes of the tower.
+        pixels: Size and scale of its picture.
 
     Raises:
         CheckpointError: If weights are missing, damaged or of another shape.
@@ -50,9 +93,9 @@ def read_audio_tower(source: PretrainedSource, config: CLIPVisionConfig) -> Lang
             notes=["a table of a square and a class token is resized, one of anything else is not"],
         )
     config.position_rows = stored_rows
-    tower: LanguageBindAudioTower = source.read_model(LanguageBindAudioTower, config)
+    tower = cast(LanguageBindAudioTower, source.read_model(LanguageBindAudioTower, config))
     tower.vision_model.embeddings.fit_positions(rows, columns)
-    return tower
+    return LanguageBindAudio(tower, pixels)
 
 
 class GridEmbeddings(nn.Module):
@@ -84,7 +127,8 @@ class GridEmbeddings(nn.Module):
         table = self.position_embedding.weight
         if len(table) != rows * columns + 1:
             resized = resized_positions(table, rows, columns)
-            self.position_embedding = nn.Embedding.from_pretrained(resized)
+            self.position_embedding = nn.Embedding(*resized.shape).requires_grad_(False)
+            self.position_embedding.weight.copy_(resized)
 
 
 @torch.no_grad()
@@ -100,7 +144,7 @@ def resized_positions(table: Tensor, rows: int, columns: int) -> Tensor:
         The table [1 + rows * columns, width].
     """
     side = math.isqrt(len(table) - 1)
-    square = table[1:].T.unflatten(1, (side, side))
+    square = table[1:].T.reshape(-1, side, side)
     grid = F.interpolate(square[None], (rows, columns), mode="bicubic", antialias=True)[0]
     return torch.cat([table[:1], grid.flatten(1).T])
 
