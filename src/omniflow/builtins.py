@@ -7,7 +7,7 @@ _COMPONENTS = (
     (
         "backbone",
         "folder",
-        "backbones.published:PublishedBackbone",
+        "backbones.folder:FolderBackbone",
         "A model in the published layout: a folder or a Hub id",
     ),
     (

@@ -103,8 +103,8 @@ def options_of(component: Component) -> list[Option]:
 def signature_options(target: Callable[..., Any], *, owner: str = "omniflow") -> list[Option]:
     """The keyword parameters of a class or function, with type, default and docstring line.
 
-    A constructor that takes `**options`, to pass them on, has those of the class behind it as well.
-    Its own come first and win, and so does what its docstring says of the others.
+    A constructor that takes `**options`, to pass them on, has those of the class behind it as well;
+    its own come first and win. What the docstring of a class does not say, those behind it do.
     """
     function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
     try:
@@ -114,7 +114,9 @@ def signature_options(target: Callable[..., Any], *, owner: str = "omniflow") ->
             f"the type hints of {target.__qualname__} ({owner}) cannot be read: {error}",
             expected="types that are importable at run time",
         ) from error
-    helps = _argument_helps(inspect.getdoc(target) or "")
+    helps: dict[str, str] = {}
+    for documented in reversed(target.__mro__ if isinstance(target, type) else (target,)):
+        helps |= _argument_helps(inspect.cleandoc(documented.__doc__ or ""))
     parameters = inspect.signature(target).parameters.values()
     options = [
         Option(

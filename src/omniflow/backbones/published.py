@@ -1,4 +1,4 @@
-"""A backbone in the layout of the published OmniFlow models, from a folder or from the Hub."""
+"""What every backbone in the layout of the published OmniFlow models has in common."""
 
 from __future__ import annotations
 

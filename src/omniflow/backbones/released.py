@@ -10,7 +10,7 @@ from omniflow.backbones.published import PublishedBackbone
 class OmniFlowV05(PublishedBackbone):
     """OmniFlow-v0.5 of the authors: 3.1 billion parameters and a text VAE of 1.6.
 
-    Other options are as for `PublishedBackbone`.
+    Other options are those of every model in the published layout.
 
     Args:
         path: Where it is: its Hub id, or a folder or Hub id with a copy of it.
