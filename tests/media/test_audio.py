@@ -105,6 +105,12 @@ def test_truncated_file(tmp_path, tone):
     assert refusal(path).startswith("cannot be read as a sound (")
 
 
+def test_mp3_without_a_frame_is_there_all_the_same(tmp_path):
+    (tmp_path / "tag.mp3").write_bytes(b"ID3\x04\0\0\0\0\0\x0a" + bytes(10))
+    expected = "cannot be read as a sound (its decoder finds nothing in it)"
+    assert refusal(tmp_path / "tag.mp3") == expected
+
+
 @pytest.mark.parametrize("samples", [0, 1, 100])
 def test_sound_too_short_to_be_heard(tmp_path, samples):
     soundfile.write(tmp_path / "click.wav", np.zeros(samples), 16_000)
@@ -122,6 +128,11 @@ def test_samples_that_are_not_finite(tmp_path, value):
     samples[7] = value
     soundfile.write(tmp_path / "nan.wav", samples, 16_000, subtype="FLOAT")
     assert refusal(tmp_path / "nan.wav") == "the sound has samples that are not finite"
+
+
+def test_samples_whose_mean_would_overflow(tmp_path):
+    soundfile.write(tmp_path / "loud.wav", np.full(200, 1e38, np.float32), 16_000, subtype="FLOAT")
+    assert refusal(tmp_path / "loud.wav") == "the sound has samples as large as 1e+38"
 
 
 def test_sound_beyond_the_limit_is_refused_unread(tmp_path):

@@ -77,6 +77,23 @@ def test_truncated_picture(tmp_path, noise, end):
     assert refusal(path).startswith("cannot be read as a picture (")
 
 
+@pytest.mark.parametrize(
+    ("format", "offset", "value"), [("DDS", 80, 1), ("AVIF", 200, 0), ("BLP", 4, 65)]
+)
+def test_damage_that_decoders_do_not_expect(tmp_path, noise, format, offset, value):
+    path = tmp_path / "a.png"
+    noise.convert("P" if format == "BLP" else "RGB").save(path, format=format)
+    content = bytearray(path.read_bytes())
+    content[offset] = value
+    path.write_bytes(content if format != "AVIF" else content[:offset])
+    assert refusal(path).startswith("cannot be read as a picture (")
+
+
+def test_postscript_is_not_run_whatever_its_name(tmp_path, noise):
+    noise.save(tmp_path / "a.png", format="EPS")
+    assert refusal(tmp_path / "a.png") == "PostScript is a program and not a picture"
+
+
 @pytest.mark.parametrize("pixels", [1500, 3000])
 def test_decompression_bomb(tmp_path, noise, monkeypatch, pixels):
     noise.resize((pixels // 30, 30)).save(tmp_path / "a.png")

@@ -24,6 +24,9 @@ _MOST_SAMPLES = 1 << 28
 
 _FULL_SCALE = 32_768
 
+#: SFE_BAD_FILE of libsndfile.
+_BAD_FILE = 7
+
 
 def read_audio(path: str | Path, *, limit_s: float = LIMIT_S) -> Audio:
     """Read a sound (WAV, FLAC, Ogg, MP3 and what else libsndfile knows), all of it.
@@ -47,7 +50,7 @@ def read_audio(path: str | Path, *, limit_s: float = LIMIT_S) -> Audio:
             rate_hz = sound.samplerate
     except soundfile.LibsndfileError as error:
         raise DataError(
-            f"cannot be read as a sound ({error.error_string.strip().rstrip('.')})",
+            f"cannot be read as a sound ({_reason(error)})",
             where=str(path),
             expected="a whole WAV, FLAC, Ogg or MP3 file",
         ) from error
@@ -85,6 +88,13 @@ def wav_bytes(audio: Audio, *, where: str | None = None) -> bytes:
         file.setframerate(audio.rate_hz)
         file.writeframes(samples.tobytes())
     return content.getvalue()
+
+
+def _reason(error: Any) -> str:
+    """What libsndfile says; that of an MP3 without a frame is that there is no such file."""
+    if error.code == _BAD_FILE:
+        return "its decoder finds nothing in it"
+    return str(error.error_string).strip().rstrip(".")
 
 
 def _require_room(sound: Any, where: str, limit_s: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,21 +18,22 @@ if TYPE_CHECKING:
 #: bringing its short side to 512 pixels would make the long one enormous.
 MOST_SLENDER = 32
 
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+#: Formats that Pillow hands to an interpreter outside this process.
+_PROGRAMS = ("EPS",)
 
 
 def read_image(path: str | Path) -> Image:
     """Read a picture as RGB, turned as its EXIF says; of an animation the first frame.
 
-    Transparency is dropped and 16-bit grey brought to 8 bits.
+    Transparency is dropped and 16-bit grey brought to 8 bits. Nothing in a file is executed.
 
     Args:
         path: The file, in any format that Pillow reads.
 
     Raises:
-        DataError: If the file is missing, no picture, damaged, of more pixels than Pillow's limit
-            (about 89 million), of a mode without a range (floating point), or more than 32 times
-            as long as it is short.
+        DataError: If the file is missing, no picture, damaged, PostScript, of more pixels than
+            Pillow's limit (about 89 million), of a mode without a range (floating point), or more
+            than 32 times as long as it is short.
     """
     from PIL import Image, ImageOps
 
@@ -43,14 +43,17 @@ def read_image(path: str | Path) -> Image:
             # Pillow warns of what it half expects to be a bomb, and refuses from twice that on.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                _require_shape(image, str(path))
+                _require_picture(image, str(path))
                 image.load()
                 return _as_rgb(ImageOps.exif_transpose(image), str(path))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
             "the picture is too large", where=str(path), expected="at most 89 million pixels"
         ) from error
-    except _DAMAGE as error:
+    except DataError:
+        raise
+    # Pillow's decoders fail in any way: AttributeError, NotImplementedError, RuntimeError, ...
+    except Exception as error:
         raise DataError(
             f"cannot be read as a picture ({_without_path(error)})",
             where=str(path),
@@ -58,7 +61,11 @@ def read_image(path: str | Path) -> Image:
         ) from error
 
 
-def _require_shape(image: Image, where: str) -> None:
+def _require_picture(image: Image, where: str) -> None:
+    if image.format in _PROGRAMS:
+        raise DataError(
+            "PostScript is a program and not a picture", where=where, expected="such as PNG or JPEG"
+        )
     width, height = image.size
     if max(width, height) > MOST_SLENDER * min(width, height):
         raise DataError(

@@ -10,6 +10,9 @@ from omniflow.interfaces.dataset import Audio
 #: Shorter sounds are refused: nothing can be heard in them.
 FEWEST_SAMPLES = 101
 
+#: Louder samples are refused: whole numbers of 32 bits reach so far, and sums of them are finite.
+LOUDEST = 2.0**31
+
 
 def require_sound(audio: Audio, where: str | None = None) -> None:
     """Check the shape, length and values of a sound.
@@ -20,7 +23,7 @@ def require_sound(audio: Audio, where: str | None = None) -> None:
 
     Raises:
         DataError: If it is not [channels, samples], has 100 samples or fewer, has samples that are
-            not finite, or a rate below 1.
+            not finite or beyond 32 bits, or a rate below 1.
     """
     waveform = audio.waveform
     if waveform.ndim != 2 or not waveform.shape[0]:
@@ -40,4 +43,10 @@ def require_sound(audio: Audio, where: str | None = None) -> None:
     if not np.isfinite(waveform).all():
         raise DataError(
             "the sound has samples that are not finite", where=where, expected="numbers in [-1, 1]"
+        )
+    if np.abs(waveform).max() > LOUDEST:
+        raise DataError(
+            f"the sound has samples as large as {np.abs(waveform).max():.2g}",
+            where=where,
+            expected="numbers in [-1, 1]",
         )
