@@ -88,6 +88,9 @@ def check_writable(path: Path, *, flag: str) -> None:
     """
     import os
 
+    from omniflow.files import check_name
+
+    check_name(path, where=flag)
     place = path if path.exists() else path.parent
     while not place.exists() and place != place.parent:
         place = place.parent

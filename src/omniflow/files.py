@@ -21,6 +21,9 @@ from omniflow.errors import OmniFlowError, UsageError
 # Targets that a person can put right; anything else (a full disk) is a fault of the run.
 _WRONG_TARGET = (PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
+#: Letters of a target's name that its temporary neighbour shares: the rest of it is long enough.
+_SHARED_NAME = 40
+
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file; folders on the way are made, a symbolic link is followed.
@@ -39,13 +42,51 @@ def write_json(path: str | Path, content: Any) -> None:
     write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2) + "\n")
 
 
+def check_name(path: str | Path, *, where: str | None = None) -> None:
+    """Refuse what cannot be the name of a file or folder, whether there is one or not.
+
+    Raises:
+        UsageError: If it is empty, too long, or a symbolic link in a circle.
+    """
+    if not str(path):
+        raise UsageError("the name is empty", where=where, expected="a file or folder")
+    try:
+        Path(path).exists()
+        Path(path).resolve().parent.exists()
+    # Python before 3.13 tells a circle of links by a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        problem = error.strerror if isinstance(error, OSError) else os.strerror(errno.ELOOP)
+        raise UsageError(
+            f"{path} cannot be written ({problem})", where=where, expected="another name"
+        ) from error
+
+
+def check_new_folder(path: str | Path, *, where: str | None = None) -> None:
+    """Refuse a folder that another one cannot take the place of.
+
+    Raises:
+        UsageError: If the process works in it, or it is the root of a disk or volume.
+    """
+    folder = Path(path).resolve()
+    if Path.cwd().is_relative_to(folder):
+        problem = "is, or holds, the folder that this runs in"
+    elif folder.is_mount():
+        problem = "is where a disk or volume is mounted, and cannot be replaced"
+    else:
+        return
+    raise UsageError(
+        f"{path} {problem}", where=where, expected=f"a new folder, such as {Path(path) / 'new'}"
+    )
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error."""
+    check_name(path)
     target = Path(path).resolve()
     if target.exists() and not target.is_file() and not target.is_dir():
         raise UsageError("is not a regular file", where=str(path), expected="a file to replace")
-    beside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    beside = target.with_name(f".{target.name[:_SHARED_NAME]}.{uuid.uuid4().hex}.tmp")
     with _told(path):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,12 +107,14 @@ def writing_folder(target: Path) -> Iterator[Path]:
     it, so that at every moment one whole folder exists under the name or beside it. A symbolic
     link is followed.
     """
+    check_name(target)
     path, target = target, target.resolve()
     with _told(path):
         if target.exists() and not target.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "it is a file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        prefix = f".{target.name[:_SHARED_NAME]}."
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         previous = temporary.with_name(temporary.name + ".previous")
         try:
             yield temporary

@@ -7,7 +7,14 @@ import stat
 import pytest
 
 from omniflow.errors import OmniFlowError, UsageError
-from omniflow.files import replacing, write_json, write_text, writing_folder
+from omniflow.files import (
+    check_name,
+    check_new_folder,
+    replacing,
+    write_json,
+    write_text,
+    writing_folder,
+)
 
 
 class Crash(BaseException):
@@ -126,6 +133,49 @@ def test_file_in_the_way_is_the_persons_mistake(tmp_path):
     (tmp_path / "a").write_text("x")
     with pytest.raises(UsageError, match="cannot be written"):
         write_text(tmp_path / "a" / "b.txt", "x")
+
+
+def test_names_as_long_as_the_disk_takes_them_are_written(tmp_path):
+    write_text(tmp_path / ("n" * 255), "x")
+    with writing_folder(tmp_path / ("é" * 127)):
+        pass
+    assert everything_in(tmp_path) == ["n" * 255, "é" * 127]
+
+
+def test_name_too_long_is_the_persons_mistake(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot be written \(File name too long\)"):
+        write_text(tmp_path / ("n" * 256), "x")
+    with (
+        pytest.raises(UsageError, match=r"cannot be written \(File name too long\)"),
+        writing_folder(tmp_path / ("n" * 256)),
+    ):
+        pass
+    assert everything_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["", "n" * 256, "circle", "circle/a.txt", "n" * 256 + "/a.txt"])
+def test_what_cannot_be_a_name_is_refused(tmp_path, name):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UsageError) as caught:
+        check_name(tmp_path / name if name else "", where="--output")
+    assert caught.value.where == "--output"
+
+
+def test_what_can_be_a_name_is_let_pass(tmp_path):
+    (tmp_path / "dangling").symlink_to("gone")
+    for name in (".", "new", "new/deep/a.txt", "dangling"):
+        check_name(tmp_path / name)
+
+
+def test_folder_in_use_is_not_to_be_replaced(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    for folder in (".", "..", tmp_path / "a"):
+        with pytest.raises(UsageError, match="is, or holds, the folder that this runs in"):
+            check_new_folder(folder)
+    with pytest.raises(UsageError, match="is where a disk or volume is mounted"):
+        check_new_folder("/proc")
+    check_new_folder("new")
 
 
 def test_full_disk_is_a_fault(tmp_path):

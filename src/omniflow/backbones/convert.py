@@ -15,7 +15,7 @@ from omniflow.backbones.published import PublishedBackbone
 from omniflow.backbones.safetensors_writer import Converted, write_safetensors
 from omniflow.backbones.weights import FoundWeights
 from omniflow.errors import CheckpointError, ConfigError, OmniFlowError, UsageError
-from omniflow.files import writing_folder
+from omniflow.files import check_name, check_new_folder, writing_folder
 from omniflow.tensor_files import StoredTensor, scan_tensors
 
 #: Weights are split into files of at most so many bytes.
@@ -138,6 +138,7 @@ def _check_folders(root: Path, target: Path) -> None:
             where=str(root),
             expected="a folder with transformer/config.json and its weights",
         )
+    check_name(target)
     if target.exists() and not target.is_dir():
         raise UsageError("is a file", where=str(target), expected="a new folder")
     if target.is_dir() and any(target.iterdir()):
@@ -146,6 +147,7 @@ def _check_folders(root: Path, target: Path) -> None:
         )
     if target.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"lies inside {root}", where=str(target), expected="a folder of its own")
+    check_new_folder(target)
 
 
 def _check_room(target: Path, size: int) -> None:

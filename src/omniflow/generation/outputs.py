@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniflow.errors import UsageError
-from omniflow.files import replacing, write_text, writing_folder
+from omniflow.files import check_name, check_new_folder, replacing, write_text, writing_folder
 from omniflow.generation.grid import picture_grid
 from omniflow.generation.sheet import Section, write_sheet
 from omniflow.interfaces import Sample
@@ -37,9 +37,10 @@ def check_output(path: str | Path, task: Task, *, where: str | None = None) -> N
         where: Where it was said, for the message.
 
     Raises:
-        UsageError: If the suffix does not fit, a folder stands where a file should be, or the
-            folder has something in it.
+        UsageError: If the suffix does not fit, a folder stands where a file should be, the folder
+            has something in it or cannot be replaced, or the name is none.
     """
+    check_name(path, where=where)
     target = Path(path)
     fitting = [SHEET] if len(task.made) > 1 else [SUFFIXES[task.made[0]], SHEET]
     if not _is_folder(target) and target.suffix.lower() not in fitting:
@@ -58,6 +59,8 @@ def check_output(path: str | Path, task: Task, *, where: str | None = None) -> N
         raise UsageError(
             f"the folder {path} is not empty", where=where, expected="a new or empty folder"
         )
+    else:
+        check_new_folder(target, where=where)
 
 
 def output_files(path: str | Path, task: Task, count: int) -> list[Path]:
