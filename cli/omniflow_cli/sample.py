@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,6 +118,8 @@ def sample(
     """Make texts, pictures or sounds from any of them."""
     from omniflow.tasks import Task
 
+    # Shells leave the ~ of --output=~/o.png alone.
+    output = None if output is None else os.path.expanduser(output)
     asked = Task.parse(task, where="--task")
     given = {"text": prompt, "image": image, "audio": audio}
     numbers = {"count": count, "seed": seed, "batch_size": batch_size, "device": device}

@@ -21,6 +21,10 @@ _EXAMPLES = {"text": "--prompt TEXT", "image": "--image FILE", "audio": "--audio
 SECTION = "sampling"
 
 
+#: All samples are kept until they are written.
+MOST_SAMPLES = 100_000
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
     """What is no setting of the sampler; see the help of the flags."""
@@ -34,6 +38,8 @@ class SampleOptions:
         for name in ("count", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), expected="a whole number >= 1")
+        if self.count > MOST_SAMPLES:
+            raise ConfigError("count", self.count, expected=f"a whole number <= {MOST_SAMPLES}")
         if not 0 <= self.seed < 2**63:
             raise ConfigError("seed", self.seed, expected="a whole number in [0, 2**63)")
 

@@ -44,6 +44,7 @@ def files(tmp_path):
     Image.new("RGB", (30_000, 10)).save(tmp_path / "thin.png")
     (tmp_path / "bad.png").write_bytes(b"no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "in.png").read_bytes()[:60])
+    (tmp_path / "program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     (tmp_path / "empty.wav").write_bytes(b"")
     write_wav(tmp_path / "in.wav", Audio(np.zeros((1, 800), np.float32), 8000))
     for name, samples, rate_hz in (("one.wav", 1, 8000), ("hour.wav", 3600 * 100, 100)):
@@ -88,6 +89,12 @@ MISTAKES = {
     "guidance in words": (f"{T2I} --guidance much", "--guidance: ", "'much'"),
     "steps": (f"{T2I} --steps 0", "--steps: steps is 0, expected a whole number >= 1"),
     "count": (f"{T2I} --count 0", "--count: count is 0, expected a whole number >= 1"),
+    "endless steps": (f"{T2I} --steps 9999999", "--steps: steps is 9999999", "<= 100000"),
+    "endless count": (f"{T2I} --count 9999999", "--count: count is 9999999", "<= 100000"),
+    "output nowhere": ("--prompt x --output=", "--output: the name is empty"),
+    "output here": ("--prompt x --output .", "--output: ", "the folder . is not empty"),
+    "output too long": (f"--prompt x --output {'n' * 300}.png", "--output: ", "File name too long"),
+    "postscript": ("--task i2t --image program.png", "PostScript is a program"),
     "solver": (f"{T2I} --solver eulr", "--solver: solver is 'eulr'", "did you mean: euler"),
     "absent": (f"{T2I} --absent drp", "--absent: absent is 'drp'", "did you mean: drop"),
     "setting": (f"{T2I} --set sampling.shft=1", "--set: no sampling setting", "mean: shift"),
@@ -190,6 +197,18 @@ def test_a_checkpoint_speaks(omniflow, saved_model):
     outcome = omniflow("sample", "--checkpoint", saved_model, *line, "--json")
     assert outcome.code == 0, outcome.err
     assert len(json.loads(outcome.out)["texts"]) == 1
+
+
+def test_the_folder_one_stands_in_is_not_replaced(omniflow):
+    outcome = omniflow("sample", "--prompt", "x", "--output", ".")
+    assert outcome.code == 2
+    assert "--output: . is, or holds, the folder that this runs in" in outcome.err
+
+
+def test_a_tilde_is_the_home_folder(omniflow, whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert omniflow("sample", *whole, "--prompt", "x", "--output=~/o.png").code == 0
+    assert (tmp_path / "home" / "o.png").is_file()
 
 
 def test_an_interrupted_run_writes_nothing(omniflow, whole, monkeypatch):

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from omniflow.errors import ConfigError, UnknownNameError, UsageError
+from omniflow.errors import ConfigError, OmniFlowError, UnknownNameError, UsageError
 from omniflow.interfaces import Audio, Encoder
 from omniflow.model import OmniFlowModel
 from omniflow.sampling.noise import PURPOSES, SeededNoise
@@ -307,6 +307,12 @@ def test_defaults_come_from_the_backbone_below_what_is_said(model, calls):
         ("i2t", {"image": "cat.png"}, "image: it is a str, expected a picture of Pillow"),
         ("a2t", {"audio": [b"x"]}, "audio: it is a bytes, expected an omniflow Audio"),
         ("t2i", {"prompt": []}, "there is no sample to make"),
+        ("t2i", {"prompt": "a \udc80"}, "prompt: character 3 of the text is '\\udc80'"),
+        (
+            "t2i",
+            {"prompt": "x", "negative_prompt": "\ud800"},
+            "negative_prompt: character 1 of the text",
+        ),
         ("t2i", {"prompt": ["a", "b"], "seeds": [1]}, "prompt 2, seeds 1"),
         ("t2i", {"prompt": ["a", "b"], "count": 3}, "prompt 2, count 3"),
         ("2i", {"count": 0}, "count is 0, expected a whole number >= 1"),
@@ -339,6 +345,9 @@ def test_what_does_not_fit_the_task_is_refused(task, arguments, message, model, 
     [
         ("steps", 0, "a whole number >= 1"),
         ("steps", 2.5, "a whole number >= 1"),
+        ("steps", 10**30, "a whole number <= 100000"),
+        ("t5_tokens", 10**6, "a whole number <= 4096"),
+        ("shift", float("inf"), "a number above 0"),
         ("guidance", "much", "a number"),
         ("guidance", float("nan"), "a number"),
         ("guidance", {"audio": 2.0}, "given by t2i: text"),
@@ -375,3 +384,11 @@ def test_further_mistakes_are_told_with_what_is_near(model, pictures):
     model.backbone.modalities = ("text",)
     with pytest.raises(UsageError, match="t2i needs image.*expected tasks of text"):
         model.generate("t2i", prompt="x")
+
+
+def test_what_is_no_number_any_more_is_not_decoded(model):
+    for parameter in model.head.parameters():
+        nn.init.constant_(parameter, float("nan"))
+    with pytest.raises(OmniFlowError, match="the latents of text are not finite") as caught:
+        model.generate("2t", steps=2)
+    assert caught.value.exit_code == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from omniflow.errors import UsageError
+from omniflow.errors import OmniFlowError, UsageError
 from omniflow.sampling.noise import NoiseSource, SeededNoise
 from omniflow.sampling.requests import (
     check_modalities,
@@ -86,7 +86,23 @@ def generate(
         progress=progress,
         on_step=on_step,
     )
+    _require_finite(latents)
     return _decoded(model, latents, resolved.max_new_tokens if decode else None)
+
+
+def _require_finite(latents: Mapping[str, Tensor]) -> None:
+    """Refuse to decode what is no picture, sound or text any more.
+
+    Raises:
+        OmniFlowError: If there are numbers that are not finite.
+    """
+    for name, values in latents.items():
+        if not values.isfinite().all():
+            raise OmniFlowError(
+                f"the latents of {name} are not finite numbers",
+                where="generate",
+                notes=["guidance may be too high, or the weights of the model damaged"],
+            )
 
 
 def _decoded(

@@ -156,7 +156,21 @@ def _listed(name: str, value: Any, *, argument: str | None = None) -> list[Any]:
                 where=argument or ARGUMENTS[name],
                 expected=f"{told}, or a list of them",
             )
+        if isinstance(item, str):
+            _check_text(item, argument or ARGUMENTS[name])
     return listed
+
+
+def _check_text(text: str, argument: str) -> None:
+    """Refuse half of a surrogate pair, as bytes that are not UTF-8 leave on a command line."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"character {error.start + 1} of the text is {text[error.start]!a}, half of a pair",
+            where=argument,
+            expected="a text that can be written as UTF-8",
+        ) from error
 
 
 def _checked_count(count: int) -> int:

@@ -23,7 +23,8 @@ _CHOICES = {
     "absent_text": ("noise", "empty"),
     "pooled_from": (None, *LETTERS.values()),
 }
-_WHOLE = {"steps": 1, "t5_tokens": 0, "max_new_tokens": 1}
+#: Least and most of whole numbers; what is beyond takes more memory or time than there is.
+_WHOLE = {"steps": (1, 100_000), "t5_tokens": (0, 4096), "max_new_tokens": (1, 100_000)}
 _SIZES = ("height", "width")
 _FLAGS = ("standardise", "drop_pool", "split_cond", "sample_posterior", "offload")
 
@@ -92,15 +93,15 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             self._check_choice(name, choices)
-        for name, least in _WHOLE.items():
-            self._check_whole(name, least)
+        for name, (least, most) in _WHOLE.items():
+            self._check_whole(name, least, most)
         for name in _SIZES:
             if getattr(self, name) is not None:
                 self._check_whole(name, 1)
         for name in _FLAGS:
             self._check_choice(name, (True, False))
         self._check_choice("clip_tokens", (True, False, None))
-        if not _is_number(self.shift) or not self.shift > 0:
+        if not _is_number(self.shift) or not 0 < self.shift < math.inf:
             raise ConfigError("shift", self.shift, expected="a number above 0")
         if not _is_number(self.noise_level) or not 0.0 <= self.noise_level <= 1.0:
             raise ConfigError("noise_level", self.noise_level, expected="a number in [0, 1]")
@@ -114,10 +115,12 @@ class SamplingSettings:
                 name, value, expected=" or ".join(words), nearest=closest(str(value), words)
             )
 
-    def _check_whole(self, name: str, least: int) -> None:
+    def _check_whole(self, name: str, least: int, most: int | None = None) -> None:
         value = getattr(self, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(name, value, expected=f"a whole number >= {least}")
+        if most is not None and value > most:
+            raise ConfigError(name, value, expected=f"a whole number <= {most}")
 
     def _check_guidance(self) -> None:
         guidance = self.guidance
