@@ -36,6 +36,9 @@ DTYPES = {
     "I32": torch.int32,
     "I16": torch.int16,
     "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
@@ -94,7 +97,17 @@ def scan_tensors(files: Iterable[Path]) -> dict[str, StoredTensor]:
 
 
 def stored(file: Path, path: tuple[str | int, ...], tensor: Tensor) -> StoredTensor:
-    """A tensor as a place in its file."""
+    """A tensor as a place in its file.
+
+    Raises:
+        CheckpointError: If its values are not there one by one: sparse, quantised or left out.
+    """
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise CheckpointError(
+            f"{path[-1]} is sparse, quantised or without values",
+            where=str(file),
+            expected="plain tensors",
+        )
     return StoredTensor(file, path, tuple(tensor.shape), tensor.dtype)
 
 
@@ -121,6 +134,16 @@ def stream(tensors: Iterable[StoredTensor]) -> Iterator[Tensor]:
         yield value
         # Else it would keep the mapping alive beside the next one.
         del value
+
+
+def check_whole(file: Path) -> None:
+    """Look whether safetensors are as long as their header says; their values are not read.
+
+    Raises:
+        CheckpointError: If they are not.
+    """
+    with _told(file), safe_open(file, framework="pt"):
+        pass
 
 
 def load_pickle(file: Path) -> Any:

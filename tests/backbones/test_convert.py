@@ -278,3 +278,48 @@ def test_a_full_disk_is_told_before_anything_is_written(folder, tmp_path, monkey
     with pytest.raises(OmniFlowError, match=r"takes 0\.0 GB, there are 0\.0 GB free"):
         convert_folder(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def spoilt(folder, how):
+    """Damage that only a look at every file and link finds."""
+    weights = folder / "transformer" / f"{NAME}.bin"
+    tensors = torch.load(weights, weights_only=True)
+    odd = {
+        "complex": torch.zeros(2, dtype=torch.complex64),
+        "sparse": torch.eye(2).to_sparse(),
+        "meta": torch.empty(2, device="meta"),
+    }
+    vae = folder / "vae" / f"{NAME}.safetensors"
+    if how in odd:
+        torch.save({**tensors, "odd": odd[how]}, weights)
+    elif how == "half":
+        vae.write_bytes(vae.read_bytes()[:-9])
+    elif how == "shard":
+        weights.rename(weights.with_name(f"{NAME}-00001-of-00002.bin"))
+    elif how == "dangling":
+        (folder / "vae" / "more.json").symlink_to("gone.json")
+    elif how == "circle":
+        (folder / "vae" / "up").symlink_to("..")
+    else:
+        (folder / "transformer" / "config.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("complex", "odd is of type complex64"),
+        ("sparse", "odd is sparse, quantised or without values"),
+        ("meta", "odd is sparse, quantised or without values"),
+        ("half", "not a whole file of tensors"),
+        ("shard", f"there are 1 files {NAME}-*-of-00002.bin, expected 2"),
+        ("dangling", "is a link to gone.json, which is not there"),
+        ("circle", "is a link to a folder that holds it"),
+        ("configuration", "config.json"),
+    ],
+)
+def test_a_folder_that_is_not_whole_leaves_nothing_behind(folder, tmp_path, how, told):
+    spoilt(folder, how)
+    with pytest.raises(CheckpointError) as caught:
+        convert_folder(folder, tmp_path / "out")
+    assert told in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]

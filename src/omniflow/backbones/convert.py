@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from omniflow.backbones.layout import AVERAGES, WEIGHT_NAMES, indexed_files
+from omniflow.backbones.layout import AVERAGES, WEIGHT_NAMES, indexed_files, read_config
 from omniflow.backbones.published import PublishedBackbone
 from omniflow.backbones.safetensors_writer import Converted, write_safetensors
 from omniflow.backbones.weights import FoundWeights
 from omniflow.errors import CheckpointError, ConfigError, OmniFlowError, UsageError
 from omniflow.files import check_name, check_new_folder, writing_folder
-from omniflow.tensor_files import StoredTensor, scan_tensors
+from omniflow.tensor_files import DTYPES, StoredTensor, check_whole, scan_tensors
 
 #: Weights are split into files of at most so many bytes.
 MAX_BYTES = 10 * 10**9
@@ -24,7 +25,7 @@ MAX_BYTES = 10 * 10**9
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 #: A file of a split model.
-_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}\.\w+")
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.\w+")
 _INDEX = (".bin.index.json", ".safetensors.index.json")
 
 #: Stems that have another name as safetensors.
@@ -138,6 +139,7 @@ def _check_folders(root: Path, target: Path) -> None:
             where=str(root),
             expected="a folder with transformer/config.json and its weights",
         )
+    read_config(root / "transformer" / "config.json")
     check_name(target)
     if target.exists() and not target.is_dir():
         raise UsageError("is a file", where=str(target), expected="a new folder")
@@ -196,6 +198,8 @@ def _plan(root: Path, averaged: FoundWeights | None, dtype: torch.dtype | None) 
                 plan.weights.append(_Weights(place, f"{name}.safetensors", tensors))
             else:
                 # As it is, together with its index.
+                for file in files:
+                    check_whole(file)
                 continue
             rest = [file for file in rest if file not in files and file != index]
         for file in rest:
@@ -212,33 +216,59 @@ def _folders(root: Path) -> Iterator[Path]:
     yield root
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
+            if root.resolve().is_relative_to(folder.resolve()):
+                raise CheckpointError("is a link to a folder that holds it", where=str(folder))
             yield from _folders(folder)
 
 
 def _visible(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if file.is_file() and file.name[0] != "."]
+    found = [file for file in sorted(folder.iterdir()) if file.name[0] != "."]
+    for file in found:
+        # Caches hold links, and lose what they lead to.
+        if file.is_symlink() and not file.exists():
+            raise CheckpointError(
+                f"is a link to {file.readlink()}, which is not there", where=str(file)
+            )
+    return [file for file in found if file.is_file()]
 
 
 def _weight_sets(folder: Path, files: list[Path]) -> dict[tuple[str, str], list[Path]]:
     """Weights by stem and suffix, shards together.
 
     Raises:
-        CheckpointError: If an index names a file that is not there.
+        CheckpointError: If an index names a file that is not there, or the names of shards say
+            that there are more of them.
     """
     sets: dict[tuple[str, str], list[Path]] = {}
+    shards: Counter[tuple[str, str, str]] = Counter()
     for file in files:
         if file.suffix in (".bin", ".safetensors"):
             shard = _SHARD.fullmatch(file.name)
             stem = shard[1] if shard else file.stem
+            if shard:
+                shards[stem, shard[2], file.suffix] += 1
             sets.setdefault((stem, file.suffix[1:]), []).append(file)
         elif file.name.endswith(_INDEX):
             for name in indexed_files(file):
                 if not (folder / name).is_file():
                     raise CheckpointError(f"{name} is missing", where=str(folder))
+    for (stem, count, suffix), found in shards.items():
+        if found != int(count):
+            raise CheckpointError(
+                f"there are {found} files {stem}-*-of-{count}{suffix}",
+                where=str(folder),
+                expected=str(int(count)),
+            )
     return sets
 
 
 def _converted(tensor: StoredTensor, dtype: torch.dtype | None) -> Converted:
+    if tensor.dtype not in DTYPES.values():
+        raise CheckpointError(
+            f"{tensor.path[-1]} is of type {str(tensor.dtype).removeprefix('torch.')}",
+            where=str(tensor.file),
+            expected="a type that safetensors have",
+        )
     casts = dtype is not None and tensor.dtype.is_floating_point
     return Converted(tensor, dtype if dtype and casts else tensor.dtype)
 
