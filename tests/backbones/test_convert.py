@@ -323,3 +323,14 @@ def test_a_folder_that_is_not_whole_leaves_nothing_behind(folder, tmp_path, how,
         convert_folder(folder, tmp_path / "out")
     assert told in str(caught.value)
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_another_process_wrote_meanwhile_stays(folder, tmp_path):
+    def quicker(done, total):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / "notes.txt").write_text("not to be lost")
+
+    with pytest.raises(UsageError, match="is not empty"):
+        convert_folder(folder, tmp_path / "out", progress=quicker)
+    assert names_in(tmp_path / "out") == {"notes.txt"}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model", "out"]

@@ -124,6 +124,8 @@ def convert_folder(
             write_safetensors(
                 place, weights.name, weights.tensors, max_bytes=max_bytes, progress=report
             )
+        # Hours may have passed, and another process been quicker.
+        _check_folders(root, target)
     return Conversion(
         converted=tuple((each.folder / each.name).as_posix() for each in plan.weights),
         copied=tuple(file.relative_to(root).as_posix() for file in plan.copies),
