@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from omniflow.errors import CheckpointError, ConfigError, DataError
+from omniflow.errors import CheckpointError, ConfigError, DataError, OmniFlowError
 from omniflow.interfaces import Audio
 from omniflow.models import autoencoder as module
 from omniflow.models.audio_autoencoder import AudioAutoencoder
@@ -88,6 +88,12 @@ def test_decoded_pictures_are_the_network_s_output_in_bytes(image_vae):
         expected.numpy().astype(int),
         atol=1,
     )
+
+
+def test_pixels_that_are_no_numbers_are_no_picture(image_vae):
+    latents = torch.full((1, 16, 4, 4), float("nan"))
+    with pytest.raises(OmniFlowError, match="image VAE: the pictures have pixels that are not"):
+        image_vae.decode(latents)
 
 
 def test_large_batches_go_through_in_slices_with_the_same_result(image_vae, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omniflow.errors import ConfigError
+from omniflow.errors import ConfigError, OmniFlowError
 from omniflow.models.autoencoder import LatentAutoencoder
 
 if TYPE_CHECKING:
@@ -38,10 +38,21 @@ class ImageAutoencoder(LatentAutoencoder):
         return (torch.from_numpy(arrays).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
 
     def decode(self, latents: Tensor) -> list[Image]:
-        """RGB pictures from scaled latents [batch, channels, height, width]."""
+        """RGB pictures from scaled latents [batch, channels, height, width].
+
+        Raises:
+            OmniFlowError: If the network makes numbers that are not finite.
+        """
         from PIL import Image
 
-        shares = (self.decode_inputs(latents) / 2 + 0.5).clamp(0, 1)
+        pixels = self.decode_inputs(latents)
+        if not pixels.isfinite().all():
+            raise OmniFlowError(
+                "the pictures have pixels that are not finite numbers",
+                where="image VAE",
+                notes=["its weights may be damaged, or the latents enormous"],
+            )
+        shares = (pixels / 2 + 0.5).clamp(0, 1)
         arrays = (shares * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         return [Image.fromarray(array) for array in arrays]
 
