@@ -48,7 +48,14 @@ language reference (`pydoc_data.topics`, PSF licence). It draws, describes and s
 shapes, any of the three from any other, and speaks, less well, short pieces of technical English.
 
 The text decoder is trained on noisy latents in random order, because the text stream of the joint
-transformer has no positions: what comes out of pure noise is a set of latents.
+transformer has no positions: what comes out of pure noise is a set of latents. For the same reason
+the transformer was trained with noise that is matched with the latents, token by token: continue
+with `text_coupling: matched`, which is the default on `tiny`.
+
+What it writes of a picture or a sound is the plain caption of the scene, one phrasing of the many
+that it reads. The transformer was trained in several rounds, each on from the one before: 5,900
+steps of 96 samples and 10,700 of 128, two hours and a half on two cores in all. The script's
+settings are those of the last round.
 
 ## Measured
 
