@@ -54,7 +54,7 @@ with `text_coupling: matched`, which is the default on `tiny`.
 
 What it writes of a picture or a sound is the plain caption of the scene, one phrasing of the many
 that it reads. The transformer was trained in several rounds, each on from the one before: 5,900
-steps of 96 samples and 10,700 of 128, two hours and a half on two cores in all. The script's
+steps of 96 samples and 10,600 of 128, two hours and a half on two cores in all. The script's
 settings are those of the last round.
 
 ## Measured
