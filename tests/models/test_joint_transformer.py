@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniflow.errors import ConfigError, UnknownNameError, UsageError
+from omniflow.interfaces.backbone import Streams
+from omniflow.models.joint_attention import JointAttention
 from omniflow.models.joint_embeddings import timestep_features, unpatchify
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
 from omniflow.models.positions import centre_positions, position_table
@@ -510,3 +512,29 @@ def test_an_unknown_key_is_refused_with_the_nearest_one():
 def test_a_text_output_of_no_width_is_refused():
     with pytest.raises(ConfigError, match="text_output_dim is 0"):
         JointTransformer(SMALL, text_output_dim=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_attention_keeps_its_precision(dtype):
+    torch.manual_seed(0)
+    attention = JointAttention(8, 2, qk_norm="layer_norm", updates_text=True).to(torch.float64)
+    tokens = Streams(torch.randn(2, 3, 8).double(), torch.randn(2, 4, 8).double(), None)
+    exact = attention(tokens).image
+    found = attention.to(dtype)(Streams(*(t if t is None else t.to(dtype) for t in tokens))).image
+    assert found.dtype == dtype
+    atol = {torch.bfloat16: 2e-2, torch.float32: 1e-6}[dtype]
+    torch.testing.assert_close(found.double(), exact, atol=atol, rtol=0)
+
+
+def test_attention_in_double_precision_is_not_rounded_to_single():
+    torch.manual_seed(0)
+    attention = JointAttention(8, 2, qk_norm=None, updates_text=True).double()
+    image = torch.randn(1, 5, 8).double()
+    queries, keys, values = (
+        projection(image).unflatten(2, (2, 4)).transpose(1, 2)
+        for projection in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    mixed = torch.softmax(queries @ keys.mT / 2.0, dim=-1) @ values
+    expected = attention.to_out(mixed.transpose(1, 2).flatten(2))
+    found = attention(Streams(image, None, None)).image
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omniflow.scenes.caption import write_caption
+from omniflow.scenes.caption import plain_caption, write_caption
 from omniflow.scenes.caption_reader import read_caption
 from omniflow.scenes.grammar import Relation, draw_scene
 from omniflow.scenes.reading import Reading, SeenThing, compare
@@ -125,3 +125,12 @@ def test_a_background_of_no_known_colour_is_unknown():
     assert read_caption("a red circle in the middle on a blue background") == Reading(
         (SeenThing("circle", "red", "medium"),), None, "middle"
     )
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10_000))
+def test_the_plain_caption_is_always_the_same_and_reads_as_its_scene(seed):
+    scene = draw_scene(Random(seed), "train")
+    caption = plain_caption(scene)
+    assert caption == plain_caption(scene)
+    assert compare(read_caption(caption), scene).exact

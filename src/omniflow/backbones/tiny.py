@@ -26,7 +26,11 @@ class TinyBackbone(PublishedBackbone):
             "vq": {"hidden_dim": 512, "codebook_size": 2048},
         },
         "objective": {
-            "text-decoder": {"max_length": 64, "coupling": "matched", "weights": {"mse": 1.0}},
+            "text-decoder": {
+                "max_length": 64,
+                "text_coupling": "matched",
+                "weights": {"mse": 1.0},
+            },
             "flow": {"max_length": 64, "text_coupling": "matched", "absent_noise_share": 0.06},
         },
         "training": {

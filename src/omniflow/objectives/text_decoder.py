@@ -53,7 +53,7 @@ class TextDecoderObjective(Objective):
         tasks: What is given and made, one drawn per batch; all of them must make text.
         levels: Distribution of the noise level of a given text in (0, 1): uniform, or the sigmoid
             of a standard normal.
-        coupling: Which noise meets which token of the text: `independent` or, as it suits a
+        text_coupling: Which noise meets which token of the text: `independent` or, as it suits a
             transformer that was trained so, the nearest (`matched`).
         best_by: Which validation figure chooses the best checkpoint: the perplexity over noise
             levels spread evenly over (0, 1), or that of the clean text alone.
@@ -71,7 +71,7 @@ class TextDecoderObjective(Objective):
         *,
         tasks: list[str] | None = None,
         levels: Literal["uniform", "logit-normal"] = "uniform",
-        coupling: Coupling = "independent",
+        text_coupling: Coupling = "independent",
         best_by: Literal["ppl", "clean_ppl"] = "ppl",
         max_length: int = 256,
         weights: dict[str, float] | None = None,
@@ -94,7 +94,7 @@ class TextDecoderObjective(Objective):
             )
         self.modalities = frozenset({"text"}.union(*(task.given for task in self.tasks)))
         self.levels = levels
-        self.coupling = coupling
+        self.text_coupling = text_coupling
         self.best_by = best_by
         self.max_length = max_length
         self.contrastive_temperature = contrastive_temperature
@@ -199,7 +199,7 @@ class TextDecoderObjective(Objective):
     def _predict(
         self, model: OmniFlowModel, batch: TextBatch, clean: Tensor, levels: Tensor
     ) -> TextPrediction:
-        noisy = add_noise(clean, draw_noise(clean, self.coupling), levels)
+        noisy = add_noise(clean, draw_noise(clean, self.text_coupling), levels)
         pooled = model.pooled(batch.samples, ("text",))
         prediction: TextPrediction = model(noisy, levels * 1000, pooled)
         return prediction
