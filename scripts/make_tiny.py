@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from tiny.autoencoders import train_autoencoder
-from tiny.encoders import train_encoders
+from tiny.encoder_training import train_encoders
 from tiny.folder import write_folder
 from tiny.latents import PARTS, cache_latents
 from tiny.plumbing import Log
@@ -72,8 +72,9 @@ def main() -> None:
     parser.add_argument("--decoder-steps", type=int, default=1500)
     parser.add_argument("--audio-vae-rounds", type=int, default=1)
     parser.add_argument("--encoder-batch", type=int, default=128)
-    parser.add_argument("--encoder-steps", type=int, default=900)
-    parser.add_argument("--encoder-lr", type=float, default=2e-3)
+    parser.add_argument("--encoder-steps", type=int, default=3000)
+    parser.add_argument("--image-tower-steps", type=int, default=4000)
+    parser.add_argument("--encoder-lr", type=float, default=3e-3)
     parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--flow-batch", type=int, default=64)
     parser.add_argument("--processes", type=int, default=2)

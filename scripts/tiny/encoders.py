@@ -1,14 +1,8 @@
-"""Encoders of `tiny`: CLIP-like towers of text and image, and a LanguageBind-like one of audio.
-
-All four are trained together, so that a caption, its picture and its sound have similar embeddings
-(InfoNCE in both directions, as CLIP, ImageBind and LanguageBind do).
-"""
+"""Encoders of `tiny`: CLIP-like towers of text and image, and a LanguageBind-like one of audio."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -25,12 +19,11 @@ from transformers import (
 )
 
 from omniflow.checkpoints import read_tensors, write_tensors
-from omniflow.datasets.scenes import ScenesDataset
 from omniflow.files import write_json
 from omniflow.models.kaldi_fbank import kaldi_fbank
 
 from .autoencoders import IMAGE_SIZE
-from .plumbing import Log, Means, parameters, rounded, schedule, take_step, unshared
+from .plumbing import rounded, unshared
 
 WIDTH = 64
 CLIP_TOKENS = 40
@@ -168,69 +161,6 @@ def fbank_pictures(waves: Tensor) -> Tensor:
     rows = F.pad(rows, (0, 0, 0, frames - rows.shape[1])).transpose(1, 2)
     normalised = (rows - AUDIO_SETTINGS["audio_mean"]) / AUDIO_SETTINGS["audio_std"]
     return normalised[:, None].expand(-1, 3, -1, -1)
-
-
-def contrastive(embedded: dict[str, Tensor], scale: Tensor) -> tuple[Tensor, float]:
-    """InfoNCE over pairs of towers but the two of text, and how often the right one is first."""
-    unit = {name: F.normalize(value, dim=-1) for name, value in embedded.items()}
-    pairs = [pair for pair in combinations(unit, 2) if not all("text" in name for name in pair)]
-    target = torch.arange(len(next(iter(unit.values()))))
-    losses, hits = [], []
-    for first, second in pairs:
-        logits = scale.exp() * unit[first] @ unit[second].T
-        losses += [F.cross_entropy(logits, target), F.cross_entropy(logits.T, target)]
-        hits.append((logits.argmax(1) == target).float().mean())
-    return torch.stack(losses).mean(), torch.stack(hits).mean().item()
-
-
-def train_encoders(work: Path, options: argparse.Namespace, log: Log) -> None:
-    """Train the towers together and write them as CLIP and LanguageBind folders."""
-    scenes = ScenesDataset(split="train", size=1_000_000, seed=options.seed + 17)
-    make_clip_tokenizer([scenes[index].text for index in range(20_000)], work / "tokenizer")
-    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-    torch.manual_seed(options.seed)
-    towers = Towers(tokenizer)
-    log(f"encoders: {parameters(towers):,} parameters; {len(tokenizer)} CLIP tokens")
-    optimizer = torch.optim.AdamW(towers.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
-    means, size = Means(log, "encoders"), options.encoder_batch
-    for step in range(1, options.encoder_steps + 1):
-        batch = [scenes[index] for index in range((step - 1) * size, step * size)]
-        loss, hits = contrastive(embed(towers, tokenizer, batch), towers.logit_scale)
-        factor = schedule(step, options.encoder_steps, warmup=100)
-        take_step(optimizer, towers, loss, options.encoder_lr * factor)
-        towers.logit_scale.data.clamp_(max=4.6)
-        means.add(loss=loss.item(), first=hits)
-        means.report(step)
-    validation = ScenesDataset(split="validation", size=256)
-    with torch.no_grad():
-        embedded = embed(towers.eval(), tokenizer, list(validation))
-        _, hits = contrastive(embedded, towers.logit_scale)
-        log(f"encoders: the right one of 256 first in {hits:.1%} of held-out pairs")
-        bring_to_size_one(towers, embedded)
-    write_towers(towers, work)
-
-
-def embed(towers: Towers, tokenizer: CLIPTokenizer, samples: list) -> dict[str, Tensor]:
-    """Embeddings of samples by tower."""
-    import numpy as np
-
-    ids = clip_ids(tokenizer, [sample.text for sample in samples])
-    pixels = np.stack([np.asarray(sample.image) for sample in samples])
-    pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    waves = torch.stack([torch.from_numpy(sample.audio.waveform[0]) for sample in samples])
-    return towers(ids, pixels, fbank_pictures(waves))
-
-
-def bring_to_size_one(towers: Towers, embedded: dict[str, Tensor]) -> None:
-    """Scale each projection so that embeddings have a spread of 1: they are compared by angle."""
-    projections = {
-        "text_encoder": towers.text_encoder.text_projection,
-        "text_encoder_2": towers.text_encoder_2.text_projection,
-        "image": towers.image.visual_projection,
-        "audio": towers.audio.visual_projection,
-    }
-    for name, projection in projections.items():
-        projection.weight.data /= embedded[name].std()
 
 
 def write_towers(towers: Towers, work: Path) -> None:

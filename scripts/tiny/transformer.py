@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omniflow.checkpoints import read_tensors, write_tensors
+from omniflow.draws import Draws
 from omniflow.interfaces.backbone import Streams
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
@@ -141,7 +142,8 @@ def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
     tasks = TaskDraws(options.seed)
     means = Means(log, "transformer")
     for step in range(1, options.transformer_steps + 1):
-        plan = varied_levels(draw_plan(tasks.draw(), options.flow_batch, RULES))
+        *seeds, shared = torch.randint(2**62, (options.flow_batch + 1,)).tolist()
+        plan = varied_levels(draw_plan(tasks.draw(), Draws(seeds, shared), RULES))
         rows = torch.randint(len(latents), (options.flow_batch,))
         terms = flow_terms(transformer, frozen, rows, plan)
         gradients.zero_()
@@ -229,9 +231,9 @@ def varied_levels(plan: FlowPlan) -> FlowPlan:
     elif plan.task.given:
         if "text" in plan.made:
             is_pure = torch.rand(count) < GIVEN_PURE_NOISE_SHARE
-            levels = levels._replace(text=torch.where(is_pure, 1.0, TEXT_LEVELS.draw(count)))
+            levels = levels._replace(text=torch.where(is_pure, 1.0, TEXT_LEVELS.at(torch.rand(count))))
         if "audio" in plan.made:
-            levels = levels._replace(audio=AUDIO_LEVELS.draw(count))
+            levels = levels._replace(audio=AUDIO_LEVELS.at(torch.rand(count)))
     return FlowPlan(**{**vars(plan), "levels": levels})
 
 
