@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import omniflow
 from omniflow.backbones.image_grid import ImageGrid
 from omniflow.backbones.published import PublishedBackbone
 from omniflow.errors import CheckpointError, ConfigError, UsageError
@@ -203,3 +204,18 @@ def test_an_embedding_wider_than_the_slot_is_refused(whole):
     backbone.pooled_dim = 20
     with pytest.raises(UsageError, match="its embedding is 24 wide, expected at most"):
         backbone.pool_image([PICTURE])
+
+
+@pytest.mark.parametrize(
+    ("task", "damaged"),
+    [("t2i", "vae/diffusion_pytorch_model.safetensors"), ("t2a", "vocoder/config.json")],
+)
+def test_a_damaged_decoder_is_found_before_the_first_step(whole, task, damaged):
+    (whole / damaged).write_bytes(b"not what it was")
+    model = omniflow.build(
+        backbone={"name": "folder", "path": str(whole)}, head="linear", refiner="none"
+    )
+    steps = []
+    with pytest.raises(CheckpointError, match=damaged.split("/")[1]):
+        model.generate(task, prompt="a dog", steps=2, progress=lambda *at: steps.append(at))
+    assert steps == []

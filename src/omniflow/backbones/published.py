@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from omniflow.backbones.fresh import fresh_config
 from omniflow.backbones.image_grid import find_image_grid
+from omniflow.backbones.joint_call import call_transformer
 from omniflow.backbones.layout import find_published, read_config
 from omniflow.backbones.parts import Parts
 from omniflow.backbones.t5_source import find_t5
@@ -239,30 +240,13 @@ class PublishedBackbone(Backbone):
         predict_text: bool = True,
     ) -> JointPrediction:
         """Run the joint transformer on the streams that are passed; arguments as in `Backbone`."""
-        dtype = self.text_projection.weight.dtype
-        image, text, audio = streams
-        # The text stream is as wide as the widest thing in it; latents are padded with zeros.
-        padding = 0 if text is None else self.feature_dims["hidden"] - text.shape[-1]
-        output = self.transformer(
-            image=None if image is None else image.to(dtype),
-            text=None if text is None else F.pad(text, (0, padding)).to(dtype),
-            audio=None if audio is None else audio.to(dtype),
-            pooled=pooled.to(dtype),
-            timestep_image=timesteps.image,
-            timestep_text=timesteps.text,
-            timestep_audio=timesteps.audio,
+        return call_transformer(
+            self.transformer,
+            streams,
+            timesteps,
+            pooled,
             split_cond=split_cond,
             predict_text=predict_text,
-        )
-        features = None
-        if text is not None and output.text is not None:
-            features = TextFeatures(
-                hidden=output.text_hidden.to(text.dtype), x0=output.text.to(text.dtype)
-            )
-        return JointPrediction(
-            image=None if image is None else output.image.to(image.dtype),
-            text=features,
-            audio=None if audio is None else output.audio.to(audio.dtype),
         )
 
     def latent_shape(
@@ -340,6 +324,18 @@ class PublishedBackbone(Backbone):
             latents = autoencoder.encode(torch.zeros(1, 1, config.frames, config.mel_bins))
             pooled = self._filled(self._parts.audio_tower.embed_nothing().float())
         return latents.repeat(batch, 1, 1, 1), pooled.repeat(batch, 1)
+
+    def prepare_decoders(self, modalities: Sequence[str]) -> None:
+        """Read the autoencoders, and the vocoder for sounds.
+
+        Raises:
+            UsageError: If one is missing.
+            CheckpointError: If one is damaged.
+        """
+        if "image" in modalities:
+            _ = self._parts.image_autoencoder
+        if "audio" in modalities:
+            _ = self._parts.audio_decoder
 
     def offload_encoders(self) -> None:
         """Bring the CLIP and LanguageBind towers to the CPU; they come back when needed."""

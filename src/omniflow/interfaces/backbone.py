@@ -262,6 +262,15 @@ class Backbone(nn.Module, ABC):
         """
         raise self._lacks(modality)
 
+    def prepare_decoders(self, modalities: Sequence[str]) -> None:
+        """Read what makes pictures or sounds of latents, where that has been put off.
+
+        Called before sampling, so that what is missing or damaged is found before the work.
+
+        Args:
+            modalities: What will be decoded.
+        """
+
     def offload_encoders(self) -> None:
         """Move what only encodes conditions to the CPU; it returns to the device when needed."""
 

@@ -75,6 +75,8 @@ def generate(
     negatives, resolved = read_negatives(
         task, negative_prompt, len(samples), resolved, guidance_mode=settings.get("guidance_mode")
     )
+    if decode:
+        backbone.prepare_decoders(task.made)
     source = noise or SeededNoise(read_seeds(seed, seeds, len(samples)), model.device)
     latents = sample_latents(
         model,
