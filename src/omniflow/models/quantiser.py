@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
 from omniflow.errors import ConfigError
+from omniflow.models.precision import full_precision
 
 #: How gradients pass the quantiser.
 GRADIENTS = ("straight-through", "rotation")
@@ -101,7 +101,7 @@ class VectorQuantiser(nn.Module):
 
     def forward(self, vectors: Tensor) -> Quantised:
         """Quantise vectors [..., dim]; in training mode the codebook learns from them."""
-        with _full_precision(vectors.device.type):
+        with full_precision(vectors.device.type):
             vectors = vectors.float()
             flat = vectors.detach().flatten(end_dim=-2)
             codes = self.nearest(flat)
@@ -219,12 +219,6 @@ def code_perplexity(codes: Tensor, codebook_size: int) -> float:
 def _perplexity(counts: Tensor) -> float:
     probabilities = counts / counts.sum().clamp(min=_TINY)
     return float(torch.special.entr(probabilities).sum().exp().item())
-
-
-def _full_precision(device_type: str) -> contextlib.AbstractContextManager[object]:
-    if torch.amp.is_autocast_available(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()
 
 
 def _is_distributed() -> bool:

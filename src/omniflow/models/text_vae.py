@@ -256,12 +256,19 @@ class TextVAE(nn.Module):
             latents: Text latents [batch, n, vae_dim]; None runs the plain language model.
             input_ids: Ids [batch, tokens], BOS first; with no tokens the result is empty.
         """
+        from transformers.cache_utils import DynamicCache
+
         if input_ids.shape[1] == 0:
             return self.query.new_zeros(input_ids.shape[0], 0, self.lm_head.in_features)
         embeddings = self.model.embed_tokens(self._embeddable(input_ids))
         if latents is not None:
             embeddings = torch.cat([self._prefix(latents), embeddings], dim=1)
-        hidden: Tensor = self.model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        # transformers 5 looks for packed sequences where there is no cache, and waits for the
+        # device to tell; the beginning of a sequence is read without that.
+        cache = DynamicCache(config=self.model.config)
+        hidden: Tensor = self.model(
+            inputs_embeds=embeddings, past_key_values=cache, use_cache=True
+        ).last_hidden_state
         return hidden[:, -input_ids.shape[1] :]
 
     def logits(self, latents: Tensor | None, input_ids: Tensor) -> Tensor:
