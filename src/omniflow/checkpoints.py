@@ -31,12 +31,15 @@ def read_json(path: Path) -> Any:
         raise CheckpointError(f"not readable as JSON ({error})", where=str(path)) from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write tensors as safetensors, atomically.
 
     Args:
         path: The file to write.
         tensors: Name -> tensor; no two may share memory.
+        metadata: What the header says beside their names.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -44,7 +47,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
         try:
-            save_file(contiguous, temporary, metadata={"format": "pt"})
+            save_file(contiguous, temporary, metadata={"format": "pt", **(metadata or {})})
         except SafetensorError as error:
             # Its way of telling a full disk.
             raise OSError(str(error)) from error
