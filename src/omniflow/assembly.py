@@ -100,6 +100,35 @@ def assemble(
     return model.eval() if device is None else model.eval().to(device)
 
 
+def assemble_shapes(recipe: Recipe, registry: Registry) -> OmniFlowModel:
+    """Construct every part of a resolved recipe on torch's meta device: shapes without values.
+
+    The backbone's weights are not read and no memory is taken for them. Encoders of the recipe,
+    whose size their weights alone tell, are read one after the other and let go again.
+
+    Args:
+        recipe: The recipe.
+        registry: Where its names are looked up.
+    """
+    import torch
+
+    objective = load_component(registry, "objective", recipe.objective.name)
+    with torch.device("meta"):
+        model = construct(
+            recipe.backbone,
+            recipe.head,
+            recipe.refiner,
+            recipe.encoder,
+            registry,
+            trains_backbone=cast("type[Objective]", objective).trains_backbone,
+        )
+    for encoder in model.encoders:
+        cast("Encoder", encoder).load_weights()
+        encoder.to("meta")
+    model.to("meta").freeze()
+    return model.eval()
+
+
 def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel:
     """Bring back a model that `save_pretrained` or a training run wrote.
 

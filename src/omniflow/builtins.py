@@ -22,6 +22,12 @@ _COMPONENTS = (
         "backbones.released:OmniFlowV09",
         "jacklishufan/OmniFlow-v0.9 from the Hub",
     ),
+    (
+        "backbone",
+        "published-sizes",
+        "backbones.sizes:PublishedSizes",
+        "Sizes of the published models without weights, for --dry-run --device meta",
+    ),
     ("head", "linear", "heads.linear:LinearHead", "The backbone's own last text projection"),
     ("head", "mlp", "heads.mlp:MLPHead", "Two-layer perceptron"),
     ("head", "vq", "heads.vq:VQHead", "Perceptron with a vector-quantised output"),

@@ -130,6 +130,10 @@ class Parts:
             self.audio_autoencoder.vocoder = self._load_vocoder()
         return self.audio_autoencoder
 
+    def read(self) -> dict[str, nn.Module]:
+        """Those that have been read, by name."""
+        return dict(self._loaded)
+
     def offload(self) -> None:
         """Bring the encoders to the CPU, until they are asked for again."""
         for name in _ENCODERS:

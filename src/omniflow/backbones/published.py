@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -336,6 +336,10 @@ class PublishedBackbone(Backbone):
             _ = self._parts.image_autoencoder
         if "audio" in modalities:
             _ = self._parts.audio_decoder
+
+    def parts_read(self) -> Mapping[str, nn.Module]:
+        """Autoencoders and encoders of conditions, as far as they have been read."""
+        return self._parts.read()
 
     def offload_encoders(self) -> None:
         """Bring the CLIP and LanguageBind towers to the CPU; they come back when needed."""

@@ -271,6 +271,10 @@ class Backbone(nn.Module, ABC):
             modalities: What will be decoded.
         """
 
+    def parts_read(self) -> Mapping[str, nn.Module]:
+        """Networks around it that are no modules of it, as far as they have been read, by name."""
+        return {}
+
     def offload_encoders(self) -> None:
         """Move what only encodes conditions to the CPU; it returns to the device when needed."""
 

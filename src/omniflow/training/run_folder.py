@@ -61,6 +61,12 @@ class RunFolder:
             reason = "no permission" if present.is_dir() else "not a folder"
             raise UsageError(f"cannot be written ({present}: {reason})", where=str(self.path))
 
+    def kept(self) -> str:
+        """What is left of a run that broke off, for its last message."""
+        if self.is_resumable:
+            return f"state kept in {self.latest.resolve()}"
+        return "no checkpoint was due before that"
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe, and make the folder if need be."""
         write_text(self.path / "recipe.yaml", recipe.to_yaml())
