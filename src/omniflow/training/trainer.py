@@ -19,6 +19,7 @@ from omniflow.recipe import Recipe
 from omniflow.seeds import mixed_seed
 from omniflow.training.device import autocast, choose_device
 from omniflow.training.ema import DecaySchedule, WeightAverage
+from omniflow.training.failures import failures_told
 from omniflow.training.interrupts import InterruptedRunError, Interrupts
 from omniflow.training.order import BatchOrder, JoinedDataset
 from omniflow.training.reporter import Reporter, RunResult
@@ -53,7 +54,8 @@ def train(
 
     Raises:
         UsageError: If recipe, data or folder do not fit; nothing has been written then.
-        TrainingError: If the loss is not finite or memory runs out; the last checkpoint stands.
+        TrainingError: If the loss is not finite, memory runs out or the disk is full; the last
+            checkpoint stands.
         InterruptedRunError: If Ctrl-C or SIGTERM came; the state is saved.
     """
     device = choose_device(recipe.training.device)
@@ -62,7 +64,8 @@ def train(
     validation_set = open_datasets(recipe, registry, "validation", objective.modalities)
     folder = RunFolder(output_dir)
     folder.check(resuming=resume)
-    model = assemble(recipe, registry, device=device)
+    with failures_told(device, "while the model was read"):
+        model = assemble(recipe, registry, device=device)
     objective.check(model)
     loop = TrainingLoop(
         recipe, model, objective, training_set, validation_set, folder, reporter or Reporter()
@@ -72,16 +75,8 @@ def train(
         loop.restore()
     # Also when resuming: flags may have changed what the rest of the run does.
     folder.write_recipe(recipe)
-    try:
+    with failures_told(device, lambda: f"after step {loop.step}", folder.kept):
         return loop.run()
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"out of memory on {device} after step {loop.step}",
-            notes=[
-                "try a smaller --batch-size with --grad-accum to make up for it, or --precision "
-                "bf16, then --resume auto"
-            ],
-        ) from error
 
 
 def open_datasets(
@@ -241,12 +236,11 @@ class TrainingLoop:
         broken = {name: value for name, value in figures.items() if not math.isfinite(value)}
         if not broken:
             return
-        kept = self.folder.latest.resolve() if self.folder.is_resumable else None
         raise TrainingError(
             f"loss is not finite at step {self.step} "
             f"({', '.join(f'{name}: {value}' for name, value in broken.items())})",
             notes=[
-                f"state kept in {kept}" if kept else "no checkpoint was due before that",
+                self.folder.kept(),
                 "try a smaller --lr, --precision fp32, or a smaller weight of the term named above",
             ],
         )
