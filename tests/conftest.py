@@ -1,15 +1,21 @@
 """Fixtures that several folders share: small real objects, nothing patched."""
 
+import atexit
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 # Read by Hugging Face libraries at import: tests never reach for the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tests never touch the cache of whoever runs them.
+os.environ["OMNIFLOW_CACHE"] = tempfile.mkdtemp(prefix="omniflow-cache-")
 
 import pytest
+
+atexit.register(shutil.rmtree, os.environ["OMNIFLOW_CACHE"], ignore_errors=True)
 
 DATA = Path(__file__).parent / "parity" / "data"
 

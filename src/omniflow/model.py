@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from omniflow.cache.frozen import FrozenWork
 from omniflow.checkpoints import content_hash, write_tensors
 from omniflow.errors import CheckpointError, OmniFlowError, PluginError, UsageError
 from omniflow.files import write_json, write_text, writing_folder
@@ -147,6 +148,13 @@ class OmniFlowModel(nn.Module):
         self.trains_backbone = trains_backbone
         self.freeze()
         self._encoder_of = _encoder_positions(encoders)
+        choices = (parts.backbone, *parts.encoder)
+        self.frozen = FrozenWork(
+            backbone,
+            encoders,
+            [part for part in parts.components if part.kind in ("backbone", "encoder")],
+            [str(choice.options.get("path", choice.name)) for choice in choices],
+        )
 
     @property
     def device(self) -> torch.device:
@@ -319,10 +327,9 @@ class OmniFlowModel(nn.Module):
         position = self._encoder_of.get(modality)
         if position is None:
             return None
-        encoder, adapter = self.encoders[position], self.adapters[position]
-        with torch.no_grad():
-            embedding = encoder.encode(samples, modality)  # type: ignore[operator]
-        adapted: Tensor = adapter(embedding)
+        adapted: Tensor = self.adapters[position](
+            self.frozen.embedding(position, samples, modality)
+        )
         return adapted
 
     def generate(

@@ -86,6 +86,20 @@ class PretrainedSource:
         if self.is_local:
             self._find_weights()
 
+    def files(self, *patterns: str) -> dict[str, Path]:
+        """The files that fit the patterns and the weights that are read, by name.
+
+        Raises:
+            CheckpointError: If weights are missing.
+            UsageError: If the Hub cannot be reached or does not have the model.
+        """
+        folder = self.folder(*patterns)
+        weights, is_safe = self._find_weights()
+        found = [file for pattern in patterns for file in folder.glob(pattern)]
+        for pattern in WEIGHTS if is_safe else (PICKLED_WEIGHTS,):
+            found += weights.glob(pattern)
+        return {file.name: file for file in found if file.is_file()}
+
     def stored_shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a tensor among the weights; None if there is none of this name.
 

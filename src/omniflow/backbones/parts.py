@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from omniflow.backbones.layout import Part, PublishedFolder
 from omniflow.errors import CheckpointError, UsageError
+from omniflow.models.clip_towers import CLIP_FILES, CLIP_TOKENIZER_FILES
+from omniflow.models.log_mel import CONFIG_NAME as AUDIO_CONFIG
 from omniflow.pretrained import WEIGHTS, PretrainedSource
 
 if TYPE_CHECKING:
@@ -26,9 +28,6 @@ AUDIO_ID = "cvssp/audioldm2"
 
 #: Latents of the audio VAE on the Hub: channels, time, mel.
 AUDIO_LATENTS = (8, 256, 16)
-
-_TOKENIZER_FILES = ("tokenizer*", "vocab.json", "merges.txt", "special_tokens_map.json")
-_CLIP_FILES = ("config.json", "preprocessor_config.json", *_TOKENIZER_FILES)
 
 #: Parts that encode conditions and nothing else; the others decode as well.
 _ENCODERS = ("clip_text", "clip_big_text", "clip_vision", "audio_tower")
@@ -140,6 +139,36 @@ class Parts:
             if name in self._loaded:
                 self._loaded[name].to("cpu")
 
+    def files(self, name: str) -> dict[str, Path]:
+        """Every file that shapes what a part makes, by its name; of one on the Hub they are got.
+
+        Args:
+            name: clip_text, clip_big_text, clip_vision, audio_tower, image_autoencoder or
+                audio_autoencoder.
+
+        Raises:
+            CheckpointError: If files are missing.
+            UsageError: If the Hub cannot be reached or does not have them.
+        """
+        if name == "image_autoencoder":
+            part = self._image_part()
+            return _named_files(part.folder("config.json"), "config.json", part.weights())
+        if name == "audio_autoencoder":
+            part = self._audio_part()
+            folder = part.folder("config.json", AUDIO_CONFIG)
+            return _named_files(folder, "*.json", part.weights())
+        if name == "audio_tower":
+            return _local(self._audio_encoder, "config.json", *WEIGHTS).files("config.json")
+        if name == "clip_vision":
+            return _local(self._clip, *CLIP_FILES, *WEIGHTS).files(*CLIP_FILES)
+        source, words = self._text_sources(name)
+        tokenizer = words.folder(*CLIP_TOKENIZER_FILES)
+        found = [file for pattern in CLIP_TOKENIZER_FILES for file in tokenizer.glob(pattern)]
+        return {
+            **source.files(*CLIP_FILES),
+            **{f"tokenizer/{file.name}": file for file in found if file.is_file()},
+        }
+
     def _encoder(self, name: str, load: Callable[[], Module]) -> Module:
         place = self._place()
         return self._kept(name, load).to(place.device, place.dtype)
@@ -149,18 +178,17 @@ class Parts:
             self._loaded[name] = load().eval().requires_grad_(False)
         return self._loaded[name]  # type: ignore[return-value]
 
-    def _load_clip_text(self) -> ClipText:
-        from omniflow.models.clip_towers import ClipText, read_clip_tokenizer, read_tower
-
-        source = _local(self._clip, *_CLIP_FILES, *WEIGHTS)
+    def _text_sources(self, name: str) -> tuple[PretrainedSource, PretrainedSource]:
+        """Where a CLIP tower and its tokenizer come from."""
+        if name == "clip_big_text":
+            return self._big_text_sources()
+        source = _local(self._clip, *CLIP_FILES, *WEIGHTS)
         tokenizer = _own(self._folder, "tokenizer", "tokenizer_config.json")
         is_apart = self._has_own_clip and tokenizer is not None
-        words = _local(tokenizer, *_TOKENIZER_FILES) if is_apart and tokenizer else source
-        return ClipText(read_tower(source, "text"), read_clip_tokenizer(words))
+        words = _local(tokenizer, *CLIP_TOKENIZER_FILES) if is_apart and tokenizer else source
+        return source, words
 
-    def _load_big_text(self) -> ClipText:
-        from omniflow.models.clip_towers import ClipText, read_clip_tokenizer, read_text_tower
-
+    def _big_text_sources(self) -> tuple[PretrainedSource, PretrainedSource]:
         for name, file in (
             ("text_encoder_2", "config.json"),
             ("tokenizer_2", "tokenizer_config.json"),
@@ -168,13 +196,24 @@ class Parts:
             if _own(self._folder, name, file) is None:
                 raise _lacking(self._folder, f"{name}/", "a given text")
         tower = _local(self._folder.part("text_encoder_2"), "config.json", *WEIGHTS)
-        words = _local(self._folder.part("tokenizer_2"), *_TOKENIZER_FILES)
+        return tower, _local(self._folder.part("tokenizer_2"), *CLIP_TOKENIZER_FILES)
+
+    def _load_clip_text(self) -> ClipText:
+        from omniflow.models.clip_towers import ClipText, read_clip_tokenizer, read_tower
+
+        source, words = self._text_sources("clip_text")
+        return ClipText(read_tower(source, "text"), read_clip_tokenizer(words))
+
+    def _load_big_text(self) -> ClipText:
+        from omniflow.models.clip_towers import ClipText, read_clip_tokenizer, read_text_tower
+
+        tower, words = self._text_sources("clip_big_text")
         return ClipText(read_text_tower(tower), read_clip_tokenizer(words))
 
     def _load_vision(self) -> ClipVision:
         from omniflow.models.clip_towers import ClipVision, read_clip_processor, read_tower
 
-        source = _local(self._clip, *_CLIP_FILES, *WEIGHTS)
+        source = _local(self._clip, *CLIP_FILES, *WEIGHTS)
         return ClipVision(read_tower(source, "image"), read_clip_processor(source))
 
     def _load_audio_tower(self) -> LanguageBindAudio:
@@ -187,18 +226,25 @@ class Parts:
     def _load_image_vae(self) -> ImageAutoencoder:
         from omniflow.models.image_autoencoder import ImageAutoencoder
 
+        part = self._image_part()
+        part.weights()
+        return ImageAutoencoder(part.folder("config.json"))
+
+    def _image_part(self) -> Part:
         if self.image_vae is None:
             raise _lacking(self._folder, "vae/", "a picture")
-        self.image_vae.weights()
-        return ImageAutoencoder(self.image_vae.folder("config.json"))
+        return self.image_vae
+
+    def _audio_part(self) -> Part:
+        return self.audio_vae or Part(PretrainedSource(AUDIO_ID), "vae")
 
     def _load_audio_vae(self) -> AudioAutoencoder:
         from omniflow.models.audio_autoencoder import AudioAutoencoder
-        from omniflow.models.log_mel import CONFIG_NAME, LogMelConfig
+        from omniflow.models.log_mel import LogMelConfig
 
-        part = self.audio_vae or Part(PretrainedSource(AUDIO_ID), "vae")
+        part = self._audio_part()
         part.weights()
-        folder = part.folder("config.json", CONFIG_NAME)
+        folder = part.folder("config.json", AUDIO_CONFIG)
         return AudioAutoencoder(folder, LogMelConfig.from_folder(folder))
 
     def _load_vocoder(self) -> Vocoder:
@@ -232,6 +278,10 @@ def _local(part: Part, *patterns: str) -> PretrainedSource:
     if not folder.is_dir():
         raise CheckpointError("there is no such part", where=part.label)
     return PretrainedSource(str(folder))
+
+
+def _named_files(folder: Path, pattern: str, weights: Iterable[Path]) -> dict[str, Path]:
+    return {file.name: file for file in (*folder.glob(pattern), *weights)}
 
 
 def _lacking(folder: PublishedFolder, part: str, purpose: str) -> UsageError:

@@ -19,6 +19,7 @@ from omniflow.backbones.layout import find_published, read_config
 from omniflow.backbones.parts import Parts
 from omniflow.backbones.t5_source import find_t5
 from omniflow.backbones.weights import FoundWeights, fill, find_weights
+from omniflow.backbones.work_identity import parts_identity, text_latents_identity
 from omniflow.errors import CheckpointError, ConfigError, UsageError
 from omniflow.interfaces.backbone import (
     Backbone,
@@ -170,6 +171,15 @@ class PublishedBackbone(Backbone):
             "revision": self._folder.source.revision,
             "hash": self._folder.content_hash(files),
         }
+
+    def work_identity(self, work: str) -> Mapping[str, str] | None:
+        """What shapes a frozen value; None while the text VAE is being trained."""
+        if work == "text_latents":
+            return text_latents_identity(self.text_vae)
+        details = {"size": str(self._image_grid.size)} if work == "image_latents" else {}
+        if work.endswith(("_pooled", "_states")):
+            details = {"dtype": str(self._place().dtype), "width": str(self.pooled_dim)}
+        return {**details, **parts_identity(self._parts, work)}
 
     @cached_property
     def stored_weights(self) -> FoundWeights:

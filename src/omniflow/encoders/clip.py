@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
+from omniflow.cache.key import files_digest
 from omniflow.errors import ConfigError
 from omniflow.interfaces.encoder import Encoder
 from omniflow.models.clip_towers import (
+    CLIP_FILES,
     ClipText,
     ClipVision,
     read_clip_processor,
@@ -84,3 +86,8 @@ class CLIPEncoder(Encoder):
         else:
             embeddings = self.tower([sample.image for sample in samples])
         return embeddings
+
+    def work_identity(self, modality: str) -> Mapping[str, str]:
+        """The files of the model, and the precision of its weights."""
+        dtype = next(self.tower.parameters()).dtype
+        return {"files": files_digest(self._source.files(*CLIP_FILES)), "dtype": str(dtype)}

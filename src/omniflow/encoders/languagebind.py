@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from omniflow.cache.key import files_digest
 from omniflow.interfaces.encoder import Encoder
 from omniflow.models.languagebind_config import read_audio_tower_config
 from omniflow.pretrained import PretrainedSource
@@ -62,3 +63,8 @@ class LanguageBindEncoder(Encoder):
         """
         embeddings: Tensor = self.tower([sample.audio for sample in samples])
         return embeddings
+
+    def work_identity(self, modality: str) -> Mapping[str, str]:
+        """The files of the model, and the precision of its weights."""
+        dtype = next(self.tower.parameters()).dtype
+        return {"files": files_digest(self._source.files("config.json")), "dtype": str(dtype)}

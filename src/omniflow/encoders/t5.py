@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from omniflow.cache.key import files_digest
 from omniflow.errors import ConfigError
 from omniflow.interfaces.encoder import Encoder
 from omniflow.pretrained import PretrainedSource
 
 if TYPE_CHECKING:
     from omniflow.interfaces.dataset import Sample
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 class T5Encoder(Encoder):
@@ -47,9 +51,7 @@ class T5Encoder(Encoder):
         self.max_tokens = max_tokens
         self._source = PretrainedSource(path, revision=revision)
         self._config = self._source.read_config(T5Config)
-        self._tokenizer = self._source.read_tokenizer(
-            PreTrainedTokenizerFast, "tokenizer.json", "tokenizer_config.json"
-        )
+        self._tokenizer = self._source.read_tokenizer(PreTrainedTokenizerFast, *_TOKENIZER_FILES)
         self._source.check_weights()
 
     @property
@@ -70,7 +72,8 @@ class T5Encoder(Encoder):
         device = next(self.tower.parameters()).device
         tokens = self._tokenizer(
             [sample.text for sample in samples],
-            padding=True,
+            # Not to the longest of the batch: that would show in the last digits of the others.
+            padding="max_length",
             max_length=self.max_tokens,
             truncation=True,
             return_tensors="pt",
@@ -79,3 +82,12 @@ class T5Encoder(Encoder):
         is_text = tokens.attention_mask[..., None].to(states.dtype)
         means: Tensor = (states * is_text).sum(1) / is_text.sum(1)
         return means
+
+    def work_identity(self, modality: str) -> Mapping[str, str]:
+        """The files of the model, the precision of its weights, and how much of a text is read."""
+        names = ("config.json", "special_tokens_map.json", *_TOKENIZER_FILES)
+        return {
+            "files": files_digest(self._source.files(*names)),
+            "dtype": str(next(self.tower.parameters()).dtype),
+            "max_tokens": str(self.max_tokens),
+        }

@@ -135,6 +135,22 @@ class Backbone(nn.Module, ABC):
     def identity(self) -> dict[str, str]:
         """What a saved model needs to find this backbone again: id, revision, content hash."""
 
+    def work_identity(self, work: str) -> Mapping[str, str] | None:
+        """What shapes a frozen value beside the content it is made of, for the key of the cache.
+
+        Hashes of the weights, and of every configuration and file that preprocessing reads; the
+        component, its distribution, the code and the versions of packages are added to it.
+
+        Args:
+            work: text_latents, image_latents, audio_latents; text_states and text_pooled, as
+                `condition_text` makes them; image_pooled, audio_pooled. Text latents are keyed by
+                what `encode_text` reads, so that its tokenizer need not be named.
+
+        Returns:
+            None, the default, for what must not be kept.
+        """
+        return None
+
     @abstractmethod
     def tokenise(self, texts: Sequence[str], *, max_length: int) -> TokenBatch:
         """Texts to ids, on the CPU; touches no weight, so that a data worker can do it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -39,3 +39,18 @@ class Encoder(nn.Module, ABC):
             samples: Samples that all have the modality.
             modality: One of `modalities`.
         """
+
+    def work_identity(self, modality: str) -> Mapping[str, str] | None:
+        """What shapes an embedding beside its content, for the key of the cache.
+
+        Hashes of the weights, of every configuration and file that preprocessing reads, and options
+        that matter; the component, its distribution, the code and the versions of packages are
+        added to it. An embedding that is to be kept must not depend on the rest of its batch.
+
+        Args:
+            modality: One of `modalities`.
+
+        Returns:
+            None, the default, for embeddings that must not be kept.
+        """
+        return None

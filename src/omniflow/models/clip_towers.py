@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _ONE_FILE = "tokenizer.json"
 _TWO_FILES = ("vocab.json", "merges.txt")
 
+#: Everything that is read of a CLIP model beside its weights.
+CLIP_TOKENIZER_FILES = ("tokenizer*", *_TWO_FILES, "special_tokens_map.json")
+CLIP_FILES = ("config.json", "preprocessor_config.json", *CLIP_TOKENIZER_FILES)
+
 #: Characters of a cut text that a warning quotes.
 _QUOTED = 200
 
