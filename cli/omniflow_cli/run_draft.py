@@ -25,6 +25,7 @@ SETTINGS: Mapping[str, str] = {
             "batch_size", "epochs", "max_steps", "lr", "weight_decay", "warmup_steps", "grad_accum",
             "ema_decay",
             "log_interval", "eval_interval", "save_interval", "keep", "precision", "device", "seed",
+            "cache",
         )
     },
 }  # fmt: skip

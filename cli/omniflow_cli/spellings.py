@@ -12,6 +12,7 @@ import typer
 SWITCHES = frozenset(
     {
         "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema",
+        "--cache", "--no-cache",
         "--install-completion", "--show-completion",
     }
 )  # fmt: skip

@@ -66,6 +66,19 @@ def train(
     precision: Annotated[str | None, text("auto, fp32 or bf16.", "NAME", LOOP)] = None,
     device: Annotated[str | None, text("auto, cpu, cuda, cuda:1 or mps.", "NAME", LOOP)] = None,
     seed: Annotated[str | None, text("Start of every random number.", "N", LOOP)] = None,
+    cache: Annotated[
+        bool | None,
+        typer.Option(
+            "--cache/--no-cache",
+            help="Keep what frozen parts compute for the next run; on unless the recipe says no.",
+            rich_help_panel=LOOP,
+            show_default=False,
+        ),
+    ] = None,
+    num_processes: Annotated[
+        str | None,
+        text("Processes on this machine that share every step, one a GPU; 1.", "N", RUN),
+    ] = None,
     recipe: Annotated[
         str | None, text("Recipe by name, or a YAML file; flags win over it.", "NAME|FILE", RUN)
     ] = None,

@@ -63,6 +63,12 @@ class TrainingOptions:
         precision: Number format of the forward pass; auto is bf16 on a GPU that has it, else fp32.
         device: auto, cpu, cuda, cuda:1, mps; auto takes a GPU when there is one.
         seed: Start of every random number of the run.
+        cache: Whether what frozen parts make of texts, pictures and sounds is kept on disk and
+            used again, by this run and others.
+        cache_dir: Folder of the cache; when null, that of OMNIFLOW_CACHE, else omniflow in the
+            user's cache folder.
+        cache_limit_gb: Gigabytes (10**9 bytes) that the cache may take; what has not been used for
+            longest goes first.
     """
 
     batch_size: int = 16
@@ -84,6 +90,9 @@ class TrainingOptions:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
     seed: int = 42
+    cache: bool = True
+    cache_dir: str | None = None
+    cache_limit_gb: float = 20.0
 
     def __post_init__(self) -> None:
         whole_from_one = (
@@ -101,6 +110,8 @@ class TrainingOptions:
             raise ConfigError("grad_clip", self.grad_clip, expected="a number above 0")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError("ema_decay", self.ema_decay, expected="a number in [0, 1)")
+        if not 0 < self.cache_limit_gb < float("inf"):
+            raise ConfigError("cache_limit_gb", self.cache_limit_gb, expected="a number above 0")
         for name in ("weight_decay", "warmup_steps", "ema_start"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(name, getattr(self, name), expected="a number >= 0")

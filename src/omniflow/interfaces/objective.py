@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from omniflow.errors import UsageError
+
 if TYPE_CHECKING:
     from omniflow.interfaces.dataset import Sample
     from omniflow.model import OmniFlowModel
@@ -64,6 +66,20 @@ class Objective(ABC):
     @abstractmethod
     def summarise(self, sums: Mapping[str, float]) -> dict[str, float]:
         """Figures of the whole validation split from the sums of its batches."""
+
+    def encode_ahead(self, model: OmniFlowModel, samples: Sequence[Sample]) -> None:
+        """Ask the model for every frozen value that training on these samples may ask for.
+
+        That is how the cache is filled ahead.
+
+        Raises:
+            UsageError: If this objective cannot tell.
+        """
+        raise UsageError(
+            f"{type(self).__name__} cannot say ahead what it reads of samples",
+            where="objective",
+            expected="training, which fills the cache on its way",
+        )
 
     def texts_cut(self, batch: Batch) -> int:
         """How many texts of the batch were longer than the limit and have been cut."""

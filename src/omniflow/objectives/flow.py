@@ -193,6 +193,26 @@ class FlowObjective(Objective):
         tokens = cast(FlowBatch, batch).tokens
         return 0 if tokens is None else tokens.cut
 
+    def encode_ahead(self, model: OmniFlowModel, samples: Sequence[Sample]) -> None:
+        """Ask for the latents of all modalities, and for conditions of what may be given."""
+        tokens = None
+        if "text" in self.modalities:
+            texts = [sample.text or "" for sample in samples]
+            tokens = model.backbone.tokenise(texts, max_length=self.max_length)
+        encoded = EncodedSamples(model, samples, tokens)
+        given = {name for task in self.tasks for name in task.given}
+        # Of several that are made together, one is given now and then.
+        changing = {n for task in self.tasks if len(task.made) > 1 for n in task.made}
+        for name in sorted(self.modalities):
+            positions = [i for i, sample in enumerate(samples) if name in brought_by(sample)]
+            if not positions:
+                continue
+            encoded.latents(name, positions)
+            if name in given | changing:
+                encoded.pooled(name, positions)
+            if name == "text" and "text" in given and self.rules.clip_probability > 0:
+                encoded.clip_states(positions)
+
     def losses(self, model: OmniFlowModel, batch: Batch) -> Losses:
         """The losses of what the batch's task makes; the other streams have none."""
         batch = cast(FlowBatch, batch)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omniflow.cache.key import SampleKeys
 from omniflow.interfaces import Sample
 from omniflow.interfaces.backbone import Streams
 from omniflow.models.flow_scheduler import add_noise
@@ -20,6 +20,9 @@ from omniflow.objectives.flow_levels import MODALITIES, FlowPlan
 from omniflow.objectives.noise_coupling import Coupling, draw_noise
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from omniflow.interfaces import Audio
     from omniflow.interfaces.backbone import TextCondition, TokenBatch
     from omniflow.model import OmniFlowModel
 
@@ -63,19 +66,20 @@ class EncodedSamples:
         self.model = model
         self.samples = samples
         self.tokens = tokens
+        self._keys = SampleKeys(samples)
         self._latents: dict[str, Tensor] = {}
         self._pooled: dict[str, Tensor] = {}
+        self._conditions: dict[tuple[str, ...], TextCondition] = {}
 
     def latents(self, modality: str, positions: Sequence[int]) -> Tensor:
         """Clean latents of one modality of the samples at `positions`, float32."""
         if modality not in self._latents:
-            with _frozen(self.model.device):
-                self._latents[modality] = self._encode(modality)
+            self._latents[modality] = self._encode(modality)
         return self._rows(self._latents[modality], modality, positions)
 
     def clip_states(self, positions: Sequence[int]) -> Tensor:
         """CLIP states of texts, each token brought to mean 0 and deviation 1."""
-        return normalise_states(self._rows(self._text_condition.states, "text", positions).float())
+        return normalise_states(self._rows(self._states, "text", positions).float())
 
     def pooled(self, modality: str, positions: Sequence[int]) -> Tensor:
         """Pooled condition of one modality: an encoder's of the recipe, else the backbone's own."""
@@ -84,35 +88,55 @@ class EncodedSamples:
         return self._rows(self._pooled[modality], modality, positions)
 
     @cached_property
-    def _text_condition(self) -> TextCondition:
-        with _frozen(self.model.device):
-            return self.model.backbone.condition_text(
-                [cast(str, sample.text) for sample in self._having("text")]
-            )
+    def _states(self) -> Tensor:
+        return self._ask("text_states", "text", lambda having: self._condition(having).states)
+
+    def _condition(self, samples: Sequence[Sample]) -> TextCondition:
+        """States and embeddings at once: whoever asks for the second has been answered."""
+        texts = tuple(cast(str, sample.text) for sample in samples)
+        if texts not in self._conditions:
+            self._conditions[texts] = self.model.backbone.condition_text(texts)
+        return self._conditions[texts]
 
     def _encode(self, modality: str) -> Tensor:
-        backbone, device = self.model.backbone, self.model.device
+        backbone = self.model.backbone
         if modality == "text":
             tokens = cast("TokenBatch", self.tokens)
-            having = torch.tensor(self._positions_with("text"))
-            return backbone.encode_text(
-                tokens.prompt_ids[having].to(device), tokens.is_empty[having].to(device)
+            return self.model.frozen.text_latents(tokens, self._positions_with("text"))
+        if modality == "image":
+            return self._ask(
+                "image_latents", "image", lambda having: backbone.encode_image(_images(having))
             )
-        raw = [getattr(sample, modality) for sample in self._having(modality)]
-        return backbone.encode_image(raw) if modality == "image" else backbone.encode_audio(raw)
+        return self._ask(
+            "audio_latents", "audio", lambda having: backbone.encode_audio(_sounds(having))
+        )
 
     def _pool(self, modality: str) -> Tensor:
-        having = self._having(modality)
-        adapted = self.model.pooled(having, (modality,))
+        adapted = self.model.pooled(self._having(modality), (modality,))
         if adapted is not None:
             return adapted
-        if modality == "text":
-            return self._text_condition.pooled
         backbone = self.model.backbone
-        with _frozen(self.model.device):
-            if modality == "image":
-                return backbone.pool_image([sample.image for sample in having if sample.image])
-            return backbone.pool_audio([sample.audio for sample in having if sample.audio])
+        if modality == "text":
+            return self._ask("text_pooled", "text", lambda having: self._condition(having).pooled)
+        if modality == "image":
+            return self._ask(
+                "image_pooled", "image", lambda having: backbone.pool_image(_images(having))
+            )
+        return self._ask(
+            "audio_pooled", "audio", lambda having: backbone.pool_audio(_sounds(having))
+        )
+
+    def _ask(
+        self, work: str, modality: str, compute: Callable[[Sequence[Sample]], Tensor]
+    ) -> Tensor:
+        """One frozen value for every sample that has the modality."""
+        having = self._positions_with(modality)
+        return self.model.frozen.of_backbone(
+            work,
+            lambda: self._keys.of(modality, having),
+            len(having),
+            lambda chosen: compute([self.samples[having[i]] for i in chosen]),
+        )
 
     def _having(self, modality: str) -> list[Sample]:
         return [self.samples[position] for position in self._positions_with(modality)]
@@ -199,8 +223,9 @@ def _pooled(encoded: EncodedSamples, positions: Sequence[int], plan: FlowPlan) -
     return pooled.float() * kept[:, None]
 
 
-@contextmanager
-def _frozen(device: torch.device) -> Iterator[None]:
-    """Without gradients, and in the precision of the frozen parts themselves."""
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):
-        yield
+def _images(samples: Sequence[Sample]) -> list[Image]:
+    return [sample.image for sample in samples if sample.image is not None]
+
+
+def _sounds(samples: Sequence[Sample]) -> list[Audio]:
+    return [sample.audio for sample in samples if sample.audio is not None]

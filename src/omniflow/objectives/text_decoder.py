@@ -124,6 +124,12 @@ class TextDecoderObjective(Objective):
         """How many texts of the batch have been cut at `max_length`."""
         return cast(TextBatch, batch).tokens.cut
 
+    def encode_ahead(self, model: OmniFlowModel, samples: Sequence[Sample]) -> None:
+        """Ask for the latents of the texts, and for what an encoder makes of them."""
+        texts = [sample.text or "" for sample in samples]
+        model.frozen.text_latents(model.backbone.tokenise(texts, max_length=self.max_length))
+        model.pooled(samples, ("text",))
+
     def losses(self, model: OmniFlowModel, batch: Batch) -> Losses:
         """Cross entropy, latent error, contrastive term and the head's own losses.
 
@@ -184,11 +190,7 @@ class TextDecoderObjective(Objective):
         return figures
 
     def _clean_latents(self, model: OmniFlowModel, batch: TextBatch) -> Tensor:
-        device = model.device
-        with torch.no_grad():
-            return model.backbone.encode_text(
-                batch.tokens.prompt_ids.to(device), batch.tokens.is_empty.to(device)
-            )
+        return model.frozen.text_latents(batch.tokens)
 
     def _draw_levels(self, clean: Tensor) -> Tensor:
         """One noise level a sample, in (0, 1)."""

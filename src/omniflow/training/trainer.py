@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from omniflow.assembly import assemble, check_backbone, construct_component, read_config
+from omniflow.cache.frozen import cached, open_cache
 from omniflow.errors import ConfigError, DataError, TrainingError
 from omniflow.interfaces import Dataset, Objective
 from omniflow.recipe import Recipe
@@ -64,6 +65,7 @@ def train(
     validation_set = open_datasets(recipe, registry, "validation", objective.modalities)
     folder = RunFolder(output_dir)
     folder.check(resuming=resume)
+    cache = open_cache(recipe.training)
     with failures_told(device, "while the model was read"):
         model = assemble(recipe, registry, device=device)
     objective.check(model)
@@ -75,7 +77,10 @@ def train(
         loop.restore()
     # Also when resuming: flags may have changed what the rest of the run does.
     folder.write_recipe(recipe)
-    with failures_told(device, lambda: f"after step {loop.step}", folder.kept):
+    with (
+        failures_told(device, lambda: f"after step {loop.step}", folder.kept),
+        cached(model.frozen, cache),
+    ):
         return loop.run()
 
 
