@@ -70,6 +70,10 @@ def test_the_switches_are_those_of_the_commands():
     group = typer.main.get_command(app)
     context = typer.Context(group)
     commands = [group, *group.commands.values()]
+    # `omniflow cache` has commands of its own.
+    commands += [
+        inner for outer in commands[1:] for inner in getattr(outer, "commands", {}).values()
+    ]
     flags = {
         spelling
         for command in commands
