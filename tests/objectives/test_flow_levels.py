@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from omniflow.draws import Draws
 from omniflow.errors import ConfigError, DataError
 from omniflow.interfaces import Streams
 from omniflow.objectives.flow_levels import (
@@ -18,8 +19,14 @@ NEVER = dict.fromkeys(
 
 
 def plans(task, count=400, batch=50, seed=0, **rules):
-    generator = torch.Generator().manual_seed(seed)
-    return [draw_plan(Task.parse(task), batch, FlowRules(**rules), generator) for _ in range(count)]
+    return [
+        draw_plan(Task.parse(task), draws_of(step, batch, seed), FlowRules(**rules))
+        for step in range(count)
+    ]
+
+
+def draws_of(step, batch, seed=0):
+    return Draws.at(seed, range(step * batch, (step + 1) * batch), step)
 
 
 def levels(plans_, name):
@@ -140,7 +147,7 @@ def test_joint_batches_now_and_then_have_a_given_or_absent_modality():
     assert all(plan.made for plan in drawn)
 
 
-def test_the_same_generator_gives_the_same_plan():
+def test_the_same_draws_give_the_same_plan():
     first, second = (plans("2iat", count=20, seed=3) for _ in range(2))
     for left, right in zip(first, second, strict=True):
         assert left.task == right.task
@@ -160,8 +167,8 @@ def test_the_same_generator_gives_the_same_plan():
     ],
 )
 def test_levels_have_the_asked_distribution(options, mean, std):
-    torch.manual_seed(0)
-    drawn = LevelDistribution(**options).draw(200_000)
+    fractions = torch.rand(200_000, generator=torch.Generator().manual_seed(0))
+    drawn = LevelDistribution(**options).at(fractions)
     assert drawn.min() >= 1e-3
     assert drawn.max() <= 1
     assert drawn.mean().item() == pytest.approx(mean, abs=0.003)
@@ -171,8 +178,7 @@ def test_levels_have_the_asked_distribution(options, mean, std):
 def test_tasks_are_drawn_by_weight_and_by_how_many_samples_can_serve_them():
     weights = {Task.parse("t2i"): 1.0, Task.parse("t2t"): 1.0, Task.parse("a2t"): 0.0}
     brought = [frozenset({"text"}), EVERYTHING, frozenset({"text"}), frozenset({"text", "image"})]
-    generator = torch.Generator().manual_seed(0)
-    drawn = [draw_task(weights, brought, generator) for _ in range(3000)]
+    drawn = [draw_task(weights, brought, draws_of(step, 4)) for step in range(3000)]
     assert {str(task): positions for task, positions in drawn} == {
         "t2i": [1, 3],
         "t2t": [0, 1, 2, 3],
@@ -183,7 +189,7 @@ def test_tasks_are_drawn_by_weight_and_by_how_many_samples_can_serve_them():
 
 def test_samples_that_serve_no_task_are_refused():
     with pytest.raises(DataError, match="samples of text serve no task, expected samples for one"):
-        draw_task({Task.parse("t2i"): 1.0}, [frozenset({"text"})])
+        draw_task({Task.parse("t2i"): 1.0}, [frozenset({"text"})], draws_of(0, 1))
 
 
 @pytest.mark.parametrize(

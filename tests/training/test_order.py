@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from omniflow.errors import DataError
 from omniflow.interfaces import Dataset, Sample
 from omniflow.seeds import mixed_seed
-from omniflow.training.order import BatchOrder, JoinedDataset
+from omniflow.training.order import JoinedDataset, SampleOrder
 
 
 class Numbers(Dataset):
@@ -26,32 +26,32 @@ class Numbers(Dataset):
         return [f"{self.length} numbers"]
 
 
-@given(length=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 2**63 - 1))
-def test_every_epoch_holds_every_sample_once(length, batch_size, seed):
-    order = BatchOrder(Numbers(length), batch_size, seed)
+@given(length=st.integers(1, 60), seed=st.integers(0, 2**63 - 1))
+def test_every_epoch_holds_every_sample_once(length, seed):
+    order = SampleOrder(Numbers(length), seed)
     for epoch in range(3):
-        positions = range(epoch * order.batches_per_epoch, (epoch + 1) * order.batches_per_epoch)
-        seen = Counter(sample.id for position in positions for sample in order.batch(position))
+        seen = Counter(s.id for s in order.samples(range(epoch * length, (epoch + 1) * length)))
         assert seen == Counter(str(index) for index in range(length))
 
 
-def test_a_batch_depends_on_seed_and_position_alone():
-    first, second = (BatchOrder(Numbers(50), 8, seed=3) for _ in range(2))
-    late = first.batch(19)
-    for position in range(19):
-        first.batch(position)
-    assert first.batch(19) == late == second.batch(19)
-    assert BatchOrder(Numbers(50), 8, seed=4).batch(19) != late
+def test_a_sample_depends_on_seed_and_position_alone():
+    first, second = (SampleOrder(Numbers(50), seed=3) for _ in range(2))
+    late = first.samples(range(140, 160))
+    for position in range(140):
+        first.samples([position])
+    assert first.samples(range(140, 160)) == late
+    assert late == [*second.samples(range(140, 150)), *second.samples(range(150, 160))]
+    assert SampleOrder(Numbers(50), seed=4).samples(range(140, 160)) != late
 
 
 def test_epochs_differ_in_order():
-    order = BatchOrder(Numbers(40), 40, seed=0)
-    assert order.batch(0) != order.batch(1)
+    order = SampleOrder(Numbers(40), seed=0)
+    assert order.samples(range(40)) != order.samples(range(40, 80))
 
 
 def test_an_empty_dataset_is_refused():
     with pytest.raises(DataError, match="the training split is empty"):
-        BatchOrder(Numbers(0), 8, seed=0)
+        SampleOrder(Numbers(0), seed=0)
 
 
 def test_joined_datasets_follow_one_another():

@@ -12,7 +12,17 @@ def test_steps_are_counted_in_optimizer_steps():
     options = TrainingOptions(batch_size=4, grad_accum=2, epochs=3)
     plan = Plan.of(options, samples=33)
     assert plan.steps_per_epoch == 5
-    assert plan.total_steps == 15
+    # Three epochs are 99 samples, and a step that ends one begins the next.
+    assert plan.total_steps == 13
+
+
+def test_several_processes_read_as_many_batches_a_step():
+    options = TrainingOptions(batch_size=4, epochs=3)
+    assert Plan.of(options, 32, processes=2).total_steps == 12
+    # Of 96 samples 40 have been read, in ten steps of one process.
+    rest = Plan.of(options, 32, processes=2, steps_done=10, samples_done=40)
+    assert rest.total_steps == 10 + 7
+    assert Plan.of(options, 32, steps_done=24, samples_done=96).total_steps == 24
 
 
 def test_max_steps_ends_a_run_early_but_never_makes_it_longer():

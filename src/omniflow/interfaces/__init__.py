@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from omniflow.interfaces.encoder import Encoder
     from omniflow.interfaces.head import Head, HeadOutput
     from omniflow.interfaces.metric import Metric, Prediction, Score, TokenScores
-    from omniflow.interfaces.objective import Batch, Losses, Objective
+    from omniflow.interfaces.objective import HEAD_LOSSES, Batch, Losses, Objective
     from omniflow.interfaces.refiner import Refiner
 
 __all__ = [
+    "HEAD_LOSSES",
     "Audio",
     "Backbone",
     "Batch",
@@ -54,6 +55,7 @@ __getattr__ = lazy_exports(
         "Batch": "omniflow.interfaces.objective",
         "Dataset": "omniflow.interfaces.dataset",
         "Encoder": "omniflow.interfaces.encoder",
+        "HEAD_LOSSES": "omniflow.interfaces.objective",
         "Head": "omniflow.interfaces.head",
         "HeadOutput": "omniflow.interfaces.head",
         "Losses": "omniflow.interfaces.objective",

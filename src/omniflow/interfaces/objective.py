@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor
 
+from omniflow.draws import Draws
 from omniflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,12 +21,32 @@ if TYPE_CHECKING:
 Batch = object
 
 
+#: In `Objective.counts`: the losses that the head adds.
+HEAD_LOSSES = "head"
+
+
 @dataclass(frozen=True)
 class Losses:
-    """The weighted sum to minimise, and every term under its own name, unweighted, for the log."""
+    """What a batch costs.
 
-    total: Tensor
+    Args:
+        terms: Every term under its own name: a mean over the batch, unweighted.
+        weights: Weight of each term; 1 for one that is not named.
+    """
+
     terms: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+    @property
+    def total(self) -> Tensor:
+        """The weighted sum of the terms, for a batch that is a step of its own."""
+        return weighted_sum(self.terms, self.weights)
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The sum of terms times their weights, in float32; a term without a weight counts once."""
+    parts = [weights.get(name, 1.0) * term.float() for name, term in terms.items()]
+    return torch.stack(parts).sum()
 
 
 class Objective(ABC):
@@ -52,12 +74,29 @@ class Objective(ABC):
         """
 
     @abstractmethod
-    def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
-        """Samples to a batch on the CPU: tokenised, padded, tasks chosen; touches no weight."""
+    def collate(self, model: OmniFlowModel, samples: Sequence[Sample], draws: Draws) -> Batch:
+        """Samples to a batch on the CPU: tokenised, padded, tasks chosen; touches no weight.
+
+        Args:
+            model: The model that the batch is for.
+            samples: Samples of one forward pass.
+            draws: Every random number of the batch, to be kept in it for `losses` and `measure`:
+                so a sample meets the same noise whatever batch, process or device it is on, and
+                batches of one step decide alike.
+        """
 
     @abstractmethod
     def losses(self, model: OmniFlowModel, batch: Batch) -> Losses:
-        """The losses of one training batch; draws its noise from torch's global generator."""
+        """The losses of one training batch; its random numbers are those of its draws."""
+
+    @abstractmethod
+    def counts(self, batch: Batch) -> Mapping[str, float]:
+        """How much the mean of each term counts beside those of a step's other batches.
+
+        Told from the collated batch alone, before the forward pass: tokens for a mean over tokens,
+        samples for one over samples. So several batches, in one process or many, make the step
+        that one large batch makes. A term that is not named counts as `HEAD_LOSSES` does.
+        """
 
     @abstractmethod
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:

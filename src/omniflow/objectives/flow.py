@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
+from omniflow.draws import Draws
 from omniflow.errors import ConfigError, PluginError, UsageError
-from omniflow.interfaces import Batch, Losses, Objective, Sample
+from omniflow.interfaces import HEAD_LOSSES, Batch, Losses, Objective, Sample
 from omniflow.interfaces.backbone import Streams
 from omniflow.objectives.flow_inputs import EncodedSamples, FlowInputs, brought_by, flow_inputs
 from omniflow.objectives.flow_levels import (
@@ -32,14 +33,13 @@ from omniflow.objectives.flow_losses import (
     Weighting,
     direction_loss,
     level_weights,
-    total_loss,
     velocity_loss,
     weighted_error,
 )
 from omniflow.objectives.loss_names import check_head_losses, check_weight_names
 from omniflow.objectives.noise_coupling import Coupling
 from omniflow.objectives.spread_levels import spread_levels
-from omniflow.objectives.token_scores import cross_entropy
+from omniflow.objectives.token_scores import count_targets, cross_entropy
 from omniflow.tasks import POOLED_ORDER, Task
 
 if TYPE_CHECKING:
@@ -66,12 +66,14 @@ class FlowBatch:
         tokens: Their texts as ids, the empty text where there is none; None when none is read.
         positions: Samples that the plan is for.
         plan: The task, and the level of every stream of these samples.
+        draws: Random numbers of all samples.
     """
 
     samples: Sequence[Sample]
     tokens: TokenBatch | None
     positions: Sequence[int]
     plan: FlowPlan
+    draws: Draws
 
 
 class FlowObjective(Objective):
@@ -136,6 +138,8 @@ class FlowObjective(Objective):
         self.tasks = _weighted_tasks(tasks)
         self.weights = {**DEFAULT_WEIGHTS, **(weights or {})}
         _check_numbers("weights", self.weights)
+        of_text = {name: self.weights["text"] * self.weights[name] for name in ("direction", "ce")}
+        self._term_weights = {**self.weights, **of_text}
         if not 0 <= text_jitter < math.inf:
             raise ConfigError("text_jitter", text_jitter, expected="a number >= 0")
         if max_length < 2:
@@ -175,18 +179,20 @@ class FlowObjective(Objective):
                 "--set 'objective.tasks=[t2t]', or another backbone",
             )
 
-    def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
+    def collate(self, model: OmniFlowModel, samples: Sequence[Sample], draws: Draws) -> Batch:
         """Draw a task that some samples can serve, and the levels of their streams.
 
         Raises:
             DataError: If no sample brings what a task reads.
         """
-        task, positions = draw_task(self.tasks, [brought_by(sample) for sample in samples])
+        brought = [brought_by(sample) for sample in samples]
+        task, positions = draw_task(self.tasks, brought, draws)
+        plan = draw_plan(task, draws.rows(positions), self.rules)
         tokens = None
         if "text" in self.modalities:
             texts = [sample.text or "" for sample in samples]
             tokens = model.backbone.tokenise(texts, max_length=self.max_length)
-        return FlowBatch(samples, tokens, positions, draw_plan(task, len(positions), self.rules))
+        return FlowBatch(samples, tokens, positions, plan, draws)
 
     def texts_cut(self, batch: Batch) -> int:
         """How many texts of the batch have been cut at `max_length`."""
@@ -221,6 +227,7 @@ class FlowObjective(Objective):
             encoded,
             batch.positions,
             batch.plan,
+            batch.draws.rows(batch.positions),
             text_jitter=self.text_jitter,
             text_coupling=self.text_coupling,
         )
@@ -237,12 +244,23 @@ class FlowObjective(Objective):
                 terms[name] = velocity_loss(
                     getattr(prediction, name), clean=clean, noise=noise, weights=weights
                 )
-        return Losses(total_loss(terms, self.weights), terms)
+        return Losses(terms, self._term_weights)
+
+    def counts(self, batch: Batch) -> Mapping[str, float]:
+        """Samples for each error, tokens for the cross entropy; none for what is not made."""
+        batch = cast(FlowBatch, batch)
+        counts = dict.fromkeys(batch.plan.made, float(len(batch.positions)))
+        if "text" in counts:
+            counts |= dict.fromkeys(("direction", HEAD_LOSSES), counts["text"])
+            if batch.tokens is not None:
+                counts["ce"] = count_targets(_token_rows(batch.tokens, batch.positions))
+        return counts
 
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
         """Squared errors of every task, what is given being clean and nothing dropped.
 
-        What is made is at a level that its sample's id decides, spread evenly over (0, 1).
+        What is made is at a level that its sample's id decides, spread evenly over (0, 1). A
+        sample's noise is the same in every task.
         """
         batch = cast(FlowBatch, batch)
         encoded = EncodedSamples(model, batch.samples, batch.tokens)
@@ -254,7 +272,8 @@ class FlowObjective(Objective):
             if not positions:
                 continue
             plan = self._validation_plan(task, [batch.samples[i] for i in positions])
-            inputs = flow_inputs(encoded, positions, plan, text_coupling=self.text_coupling)
+            draws = batch.draws.rows(positions)
+            inputs = flow_inputs(encoded, positions, plan, draws, text_coupling=self.text_coupling)
             for name, error in _squared_errors(model, inputs).items():
                 count = torch.tensor(getattr(inputs.clean, name).numel(), device=model.device)
                 sums |= {f"{task}.{name}.error": error, f"{task}.{name}.count": count}

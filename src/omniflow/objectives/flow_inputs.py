@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from omniflow.cache.key import SampleKeys
+from omniflow.draws import Draws
 from omniflow.interfaces import Sample
 from omniflow.interfaces.backbone import Streams
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.models.text_vae import normalise_states
 from omniflow.objectives.flow_levels import MODALITIES, FlowPlan
-from omniflow.objectives.noise_coupling import Coupling, draw_noise
+from omniflow.objectives.noise_coupling import Coupling, coupled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,16 +157,18 @@ def flow_inputs(
     encoded: EncodedSamples,
     positions: Sequence[int],
     plan: FlowPlan,
+    draws: Draws,
     *,
     text_jitter: float = 0.0,
     text_coupling: Coupling = "independent",
 ) -> FlowInputs:
-    """Bring what a plan names to its levels; noise comes from torch's global generator.
+    """Bring what a plan names to its levels.
 
     Args:
         encoded: The samples.
         positions: Those of them that the plan is for.
         plan: Levels of every stream.
+        draws: Of the samples at `positions`.
         text_jitter: Uniform draws in [0, this) are added to text latents, as the original does.
         text_coupling: Which noise meets which token of a text that is made.
     """
@@ -179,19 +182,21 @@ def flow_inputs(
             noisy[name] = None
         elif name not in plan.clean:
             shape = encoded.model.backbone.latent_shape(name)
-            noisy[name] = torch.randn(len(positions), *shape, device=device)
+            noisy[name] = draws.normal(f"{name} noise", *shape).to(device)
         else:
             latents = encoded.latents(name, positions)
             if name == "text" and text_jitter:
-                latents = latents + text_jitter * torch.rand_like(latents)
+                jitter = draws.uniform("text jitter", *latents.shape[1:]).to(latents)
+                latents = latents + text_jitter * jitter
             if name == "text" and plan.has_clip:
-                noisy[name] = _with_clip(encoded, positions, latents, level)
+                noisy[name] = _with_clip(encoded, positions, latents, level, draws)
                 continue
             is_made_text = name == "text" and name in plan.made
-            draws = draw_noise(latents, text_coupling if is_made_text else "independent")
-            noisy[name] = add_noise(latents, draws, level)
+            drawn = draws.normal(f"{name} noise", *latents.shape[1:])
+            drawn = coupled(drawn, latents, text_coupling if is_made_text else "independent")
+            noisy[name] = add_noise(latents, drawn, level)
             if name in plan.made:
-                clean[name], noise[name] = latents, draws
+                clean[name], noise[name] = latents, drawn
     return FlowInputs(
         noisy=Streams(**noisy),
         clean=Streams(**clean),
@@ -202,13 +207,17 @@ def flow_inputs(
 
 
 def _with_clip(
-    encoded: EncodedSamples, positions: Sequence[int], latents: Tensor, level: Tensor
+    encoded: EncodedSamples,
+    positions: Sequence[int],
+    latents: Tensor,
+    level: Tensor,
+    draws: Draws,
 ) -> Tensor:
     """CLIP rows, then latents, all of them as wide as the text stream, at the given levels."""
     width = encoded.model.backbone.feature_dims["hidden"]
     parts = (encoded.clip_states(positions), latents)
     rows = torch.cat([F.pad(part, (0, width - part.shape[-1])) for part in parts], dim=1)
-    noisy = add_noise(rows, torch.randn_like(rows), level)
+    noisy = add_noise(rows, draws.normal("clip noise", *rows.shape[1:]).to(rows), level)
     # Noise fills the padding of CLIP rows as well, but never that of the latents.
     noisy[:, -latents.shape[1] :, latents.shape[2] :] = 0
     return noisy

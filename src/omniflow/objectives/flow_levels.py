@@ -17,14 +17,16 @@ comes from. Whether what is given is clean is drawn once a sample here, once a b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
+from omniflow.draws import Draws
 from omniflow.errors import ConfigError, DataError
 from omniflow.interfaces.backbone import Streams
 from omniflow.models.flow_scheduler import shift_levels
@@ -62,14 +64,17 @@ class LevelDistribution:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(name, getattr(self, name), expected="a number above 0")
 
-    def draw(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Levels in [0.001, 1], float32 [count], on the CPU."""
-        if self.levels == "uniform":
-            drawn = torch.rand(count, generator=generator)
-        else:
-            normal = torch.randn(count, generator=generator)
-            drawn = torch.sigmoid(self.level_mean + self.level_std * normal)
-        return shift_levels(drawn, self.level_shift).clamp(LOWEST_LEVEL, 1.0)
+    def at(self, fractions: Tensor) -> Tensor:
+        """The levels below which these fractions of all lie: in [0.001, 1], float32 [batch].
+
+        Args:
+            fractions: Numbers in (0, 1) [batch]; uniform draws give draws of levels.
+        """
+        levels = fractions.double()
+        if self.levels == "logit-normal":
+            normal = torch.special.ndtri(levels)
+            levels = torch.sigmoid(self.level_mean + self.level_std * normal)
+        return shift_levels(levels, self.level_shift).clamp(LOWEST_LEVEL, 1.0).float()
 
 
 @dataclass(frozen=True)
@@ -145,18 +150,17 @@ class FlowPlan:
 
 
 def draw_task(
-    weights: Mapping[Task, float],
-    brought: Sequence[AbstractSet[str]],
-    generator: Generator | None = None,
+    weights: Mapping[Task, float], brought: Sequence[AbstractSet[str]], draws: Draws
 ) -> tuple[Task, list[int]]:
     """Draw a task for a batch, and say which of its samples can serve it.
 
     A task is drawn with its weight times the share of the samples that bring all that it reads.
+    Batches of one step get the same one when their samples are alike in that.
 
     Args:
         weights: How often each task is wanted.
         brought: The modalities of each sample.
-        generator: Source of the draw; torch's global one when None.
+        draws: Of the batch.
 
     Raises:
         DataError: If no sample fits any task.
@@ -173,44 +177,45 @@ def draw_task(
             f"samples of {' and '.join(found) or 'nothing'} serve no task",
             expected=f"samples for one of {', '.join(map(str, able))}",
         )
-    shares = torch.tensor([weights[task] * len(able[task]) for task in fitting])
-    task = fitting[int(torch.multinomial(shares.float(), 1, generator=generator))]
+
+    def waiting_time(task: Task) -> float:
+        # The first of several exponential clocks is each in proportion to its rate.
+        return -math.log(draws.shared(f"task {task}")) / (weights[task] * len(able[task]))
+
+    task = min(fitting, key=waiting_time)
     return task, able[task]
 
 
-def draw_plan(
-    task: Task, batch: int, rules: FlowRules, generator: Generator | None = None
-) -> FlowPlan:
+def draw_plan(task: Task, draws: Draws, rules: FlowRules) -> FlowPlan:
     """Draw the level of every stream of a batch.
 
     Args:
         task: What is given and made; what is on both sides (text of t2t) is made.
-        batch: Number of samples.
+        draws: Of the batch.
         rules: How often what happens.
-        generator: Source of every draw; torch's global one when None.
     """
-    draw = _Draws(batch, generator)
-    task = _varied(task, rules.joint_change_probability, draw)
-    is_noise = draw.happens(rules.absent_noise_share)
+    batch = len(draws)
+    task = _varied(task, rules.joint_change_probability, draws)
+    is_noise = draws.happens("absent is noise", rules.absent_noise_share)
     given = [name for name in task.given if name not in task.made]
     # Never beside two other modalities, where sampling does not use them either.
     is_pair = len({*task.given, *task.made}) < len(MODALITIES)
-    has_clip = "text" in given and is_pair and draw.happens(rules.clip_probability)
+    has_clip = "text" in given and is_pair and draws.happens("clip", rules.clip_probability)
     levels: dict[str, Tensor | None] = {}
     dropped: dict[str, Tensor | None] = dict.fromkeys(MODALITIES)
     for name in MODALITIES:
         level: Tensor | None = torch.ones(batch) if is_noise else None
         if name in task.made:
-            level = rules.distribution.draw(batch, generator)
+            level = rules.distribution.at(draws.fractions(f"{name} level"))
         elif name in given:
-            lost = draw.drops(rules.drop_probability, each=is_noise)
+            lost = _lost(name, rules.drop_probability, draws, each=is_noise)
             dropped[name] = lost
             if is_noise or not lost.any():
-                kept = _given_levels(rules, draw, always_clean=has_clip and name == "text")
+                kept = _given_levels(name, rules, draws, always_clean=has_clip and name == "text")
                 level = torch.where(lost, 1.0, kept)
         levels[name] = level
-    pooled_from = given[draw.position(len(given))] if given else None
-    pooled_kept = draw.each(1 - rules.pooled_drop_probability)
+    pooled_from = given[int(draws.shared("pooled from") * len(given))] if given else None
+    pooled_kept = draws.each("pooled kept", 1 - rules.pooled_drop_probability)
     if pooled_from is None:
         pooled_kept = torch.zeros(batch, dtype=torch.bool)
     elif (lost_there := dropped[pooled_from]) is not None:
@@ -225,41 +230,23 @@ def draw_plan(
     )
 
 
-class _Draws:
-    """Random decisions for a batch, all from one generator."""
-
-    def __init__(self, batch: int, generator: Generator | None) -> None:
-        self.batch = batch
-        self.generator = generator
-
-    def happens(self, probability: float) -> bool:
-        """One decision for the batch."""
-        return bool(torch.rand((), generator=self.generator) < probability)
-
-    def each(self, probability: float) -> Tensor:
-        """One decision a sample, bool [batch]."""
-        return torch.rand(self.batch, generator=self.generator) < probability
-
-    def drops(self, probability: float, *, each: bool) -> Tensor:
-        """One decision a sample, or the same for all of them; bool [batch]."""
-        if each:
-            return self.each(probability)
-        return torch.full((self.batch,), self.happens(probability))
-
-    def position(self, count: int) -> int:
-        """One of `count` positions."""
-        return int(torch.randint(count, (), generator=self.generator))
+def _lost(name: str, probability: float, draws: Draws, *, each: bool) -> Tensor:
+    """Which samples lose a condition, bool [batch]: each by itself, or all together."""
+    purpose = f"{name} dropped"
+    if each:
+        return draws.each(purpose, probability)
+    return torch.full((len(draws),), draws.happens(purpose, probability))
 
 
-def _varied(task: Task, probability: float, draw: _Draws) -> Task:
+def _varied(task: Task, probability: float, draws: Draws) -> Task:
     """The task of a joint batch after some of what it makes has become given or absent."""
     if len(task.made) < 2:
         return task
     given, made = list(task.given), list(task.made)
     for name in task.made:
-        if draw.happens(probability):
+        if draws.happens(f"{name} changed", probability):
             made.remove(name)
-            if draw.happens(0.5) and name not in given:
+            if draws.happens(f"{name} given", 0.5) and name not in given:
                 given.append(name)
     if not made:
         return task
@@ -271,8 +258,9 @@ def task_order(names: Sequence[str]) -> list[str]:
     return sorted(names, key=("image", "audio", "text").index)
 
 
-def _given_levels(rules: FlowRules, draw: _Draws, *, always_clean: bool) -> Tensor:
+def _given_levels(name: str, rules: FlowRules, draws: Draws, *, always_clean: bool) -> Tensor:
     """Levels of what is given, before anything is dropped."""
-    is_clean = draw.each(rules.clean_probability)
-    noisy = rules.distribution.draw(draw.batch, draw.generator)
-    return torch.zeros(draw.batch) if always_clean else torch.where(is_clean, 0.0, noisy)
+    if always_clean:
+        return torch.zeros(len(draws))
+    is_clean = draws.each(f"{name} clean", rules.clean_probability)
+    return torch.where(is_clean, 0.0, rules.distribution.at(draws.fractions(f"{name} level")))

@@ -18,14 +18,15 @@ from torch import Tensor
 Coupling = Literal["independent", "matched"]
 
 
-def draw_noise(clean: Tensor, coupling: Coupling) -> Tensor:
-    """Standard normal noise for text latents [batch, tokens, dim], from torch's global generator.
+def coupled(noise: Tensor, clean: Tensor, coupling: Coupling) -> Tensor:
+    """Noise for text latents, in their type and on their device.
 
     Args:
-        clean: Latents that the noise is added to.
+        noise: Standard normal draws [batch, tokens, dim].
+        clean: Latents that the noise is added to, same shape.
         coupling: How noise and tokens are paired.
     """
-    noise = torch.randn_like(clean)
+    noise = noise.to(clean)
     return matched(noise, clean) if coupling == "matched" else noise
 
 

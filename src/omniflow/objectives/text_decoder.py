@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from omniflow.draws import Draws
 from omniflow.errors import ConfigError, DataError
-from omniflow.interfaces import Batch, Losses, Objective, Sample
+from omniflow.interfaces import HEAD_LOSSES, Batch, Losses, Objective, Sample
 from omniflow.models.flow_scheduler import add_noise
 from omniflow.objectives.loss_names import check_head_losses, check_weight_names
-from omniflow.objectives.noise_coupling import Coupling, draw_noise
+from omniflow.objectives.noise_coupling import Coupling, coupled
 from omniflow.objectives.spread_levels import spread_levels
-from omniflow.objectives.token_scores import cross_entropy, score_tokens
+from omniflow.objectives.token_scores import count_targets, cross_entropy, score_tokens
 from omniflow.tasks import Task
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ class TextBatch:
     Args:
         samples: The samples themselves, for encoders.
         tokens: Their texts as ids.
+        draws: Their random numbers.
     """
 
     samples: Sequence[Sample]
     tokens: TokenBatch
+    draws: Draws
 
 
 class TextDecoderObjective(Objective):
@@ -107,7 +110,7 @@ class TextDecoderObjective(Objective):
         """
         check_weight_names(self.weights, DEFAULT_WEIGHTS, model.head.loss_names)
 
-    def collate(self, model: OmniFlowModel, samples: Sequence[Sample]) -> Batch:
+    def collate(self, model: OmniFlowModel, samples: Sequence[Sample], draws: Draws) -> Batch:
         """Tokenise the texts of the samples.
 
         Raises:
@@ -118,7 +121,7 @@ class TextDecoderObjective(Objective):
             bare = next(sample.id for sample in samples if sample.text is None)
             raise DataError("the record has no text", where=bare, expected="text for text-decoder")
         tokens = model.backbone.tokenise(cast("list[str]", texts), max_length=self.max_length)
-        return TextBatch(samples, tokens)
+        return TextBatch(samples, tokens, draws)
 
     def texts_cut(self, batch: Batch) -> int:
         """How many texts of the batch have been cut at `max_length`."""
@@ -131,13 +134,10 @@ class TextDecoderObjective(Objective):
         model.pooled(samples, ("text",))
 
     def losses(self, model: OmniFlowModel, batch: Batch) -> Losses:
-        """Cross entropy, latent error, contrastive term and the head's own losses.
-
-        Noise and levels are drawn from torch's global generator.
-        """
+        """Cross entropy, latent error, contrastive term and the head's own losses."""
         batch = cast(TextBatch, batch)
         clean = self._clean_latents(model, batch)
-        levels = self._draw_levels(clean)
+        levels = self._levels(batch.draws.fractions("level")).to(clean.device)
         prediction = self._predict(model, batch, clean, levels)
         terms = {
             "ce": cross_entropy(model.backbone, prediction.latents, batch.tokens),
@@ -150,10 +150,19 @@ class TextDecoderObjective(Objective):
         check_head_losses(model.parts.head.name, terms, prediction.losses)
         check_weight_names(self.weights, DEFAULT_WEIGHTS, prediction.losses)
         terms.update(prediction.losses)
-        total = torch.stack(
-            [self.weights.get(name, 1.0) * term.float() for name, term in terms.items()]
-        ).sum()
-        return Losses(total, terms)
+        return Losses(terms, self.weights)
+
+    def counts(self, batch: Batch) -> Mapping[str, float]:
+        """Tokens for the cross entropy, samples for the rest.
+
+        The contrastive term tells apart the texts of one batch, so it is another one in parts.
+        """
+        batch = cast(TextBatch, batch)
+        samples = float(len(batch.samples))
+        return {
+            "ce": count_targets(batch.tokens),
+            **dict.fromkeys(("mse", "contrastive", HEAD_LOSSES), samples),
+        }
 
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
         """Sums over one batch, at spread noise levels and, as `clean_...`, at level 0.
@@ -192,16 +201,17 @@ class TextDecoderObjective(Objective):
     def _clean_latents(self, model: OmniFlowModel, batch: TextBatch) -> Tensor:
         return model.frozen.text_latents(batch.tokens)
 
-    def _draw_levels(self, clean: Tensor) -> Tensor:
-        """One noise level a sample, in (0, 1)."""
+    def _levels(self, fractions: Tensor) -> Tensor:
+        """The noise levels in (0, 1) below which these fractions of all lie, float32 [batch]."""
         if self.levels == "logit-normal":
-            return torch.sigmoid(torch.randn(len(clean), device=clean.device))
-        return torch.rand(len(clean), device=clean.device).clamp_(1e-4, 1 - 1e-4)
+            fractions = torch.sigmoid(torch.special.ndtri(fractions))
+        return fractions.float().clamp(1e-4, 1 - 1e-4)
 
     def _predict(
         self, model: OmniFlowModel, batch: TextBatch, clean: Tensor, levels: Tensor
     ) -> TextPrediction:
-        noisy = add_noise(clean, draw_noise(clean, self.text_coupling), levels)
+        noise = coupled(batch.draws.normal("noise", *clean.shape[1:]), clean, self.text_coupling)
+        noisy = add_noise(clean, noise, levels)
         pooled = model.pooled(batch.samples, ("text",))
         prediction: TextPrediction = model(noisy, levels * 1000, pooled)
         return prediction

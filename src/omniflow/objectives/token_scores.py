@@ -41,6 +41,11 @@ def score_tokens(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> Tok
     return TokenSums(is_target.sum(1), nll.sum(1), hits.sum(1))
 
 
+def count_targets(tokens: TokenBatch) -> float:
+    """How many tokens the decoder's cross entropy is the mean of."""
+    return float((tokens.labels[:, 1:] != IGNORED).sum())
+
+
 def cross_entropy(backbone: Backbone, latents: Tensor, tokens: TokenBatch) -> Tensor:
     """Mean negative log-likelihood of the target tokens."""
     logits = backbone.decode_logits(latents, tokens.input_ids.to(latents.device))

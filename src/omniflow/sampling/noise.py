@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from omniflow.seeds import mixed_seed
+from omniflow.draws import normal_draws
 
 #: What noise is drawn for: the state or stand-in of a stream, its stand-in in an unconditional row,
 #: and the sample of a posterior. A purpose keeps its place, so that seeds keep their meaning.
@@ -47,11 +47,4 @@ class SeededNoise:
 
     def draw(self, purpose: str, shape: Sequence[int]) -> Tensor:
         """Draws [batch, *shape] in float32 for one of `PURPOSES`."""
-        position = PURPOSES.index(purpose)
-        draws = [
-            torch.randn(
-                tuple(shape), generator=torch.Generator().manual_seed(mixed_seed(seed, position))
-            )
-            for seed in self.seeds
-        ]
-        return torch.stack(draws).to(self.device)
+        return normal_draws(self.seeds, PURPOSES.index(purpose), shape).to(self.device)

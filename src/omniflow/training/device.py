@@ -9,12 +9,19 @@ import torch
 from omniflow.errors import ConfigError
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     """The device that `auto`, `cpu`, `cuda`, `cuda:1` or `mps` stands for.
+
+    Args:
+        name: One of these.
+        local_rank: Number of this process among those of a run on this machine, which take a GPU
+            each; None for a run of one process.
 
     Raises:
         ConfigError: If it is no device, or this machine does not have it.
     """
+    if local_rank is not None and name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", local_rank)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

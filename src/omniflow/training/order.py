@@ -1,4 +1,4 @@
-"""Which samples each batch holds: a function of seed and position, so that a run can resume."""
+"""Which samples a run reads: a function of seed and position, so that a run can resume."""
 
 from __future__ import annotations
 
@@ -44,32 +44,30 @@ class JoinedDataset(Dataset):
         return [notice for part in self.parts for notice in part.notices()]
 
 
-class BatchOrder:
-    """Shuffled batches without end: epoch after epoch, each in an order of its own.
+class SampleOrder:
+    """Shuffled samples without end: epoch after epoch, each in an order of its own.
+
+    Positions count samples from the start of the run. Where they fall in batches, steps and
+    processes does not matter, and a batch may reach into the next epoch.
 
     Args:
         dataset: Where the samples come from.
-        batch_size: Samples a batch; the last of an epoch may be smaller.
         seed: Decides the order of every epoch.
 
     Raises:
         DataError: If the dataset is empty.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
+    def __init__(self, dataset: Dataset, seed: int) -> None:
         if len(dataset) == 0:
             raise DataError("the training split is empty", expected="at least one sample")
         self.dataset = dataset
-        self.batch_size = batch_size
-        self.batches_per_epoch = -(-len(dataset) // batch_size)
         self._order = lru_cache(maxsize=2)(lambda epoch: _permutation(len(dataset), seed, epoch))
 
-    def batch(self, position: int) -> list[Sample]:
-        """The samples of batch 0, 1, 2, ... of the run."""
-        epoch, within = divmod(position, self.batches_per_epoch)
-        start = within * self.batch_size
-        indices = self._order(epoch)[start : start + self.batch_size]
-        return [self.dataset[index] for index in indices]
+    def samples(self, positions: Sequence[int]) -> list[Sample]:
+        """The samples at some positions of the run."""
+        places = [divmod(position, len(self.dataset)) for position in positions]
+        return [self.dataset[self._order(epoch)[within]] for epoch, within in places]
 
 
 def _permutation(length: int, seed: int, epoch: int) -> list[int]:

@@ -106,7 +106,7 @@ class RunFolder:
             state: Plain data: step, best figure so far, ...
             keep: How many step checkpoints stay.
         """
-        folder = self.path / "checkpoints" / f"step-{state['step']}"
+        folder = self.step_folder(state["step"])
         with writing_folder(folder) as temporary:
             model.write_files(temporary)
             write_tensors(temporary / STATE_FOLDER / "tensors.safetensors", tensors)
@@ -116,6 +116,10 @@ class RunFolder:
             if old != folder:
                 shutil.rmtree(old)
         return folder
+
+    def step_folder(self, step: int) -> Path:
+        """Where the checkpoint of a step lies."""
+        return self.path / "checkpoints" / f"step-{step}"
 
     def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Trained state, training tensors and plain state of the latest checkpoint.

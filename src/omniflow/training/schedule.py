@@ -27,10 +27,28 @@ class Plan:
     peak_lr: float
 
     @classmethod
-    def of(cls, options: TrainingOptions, samples: int) -> Plan:
-        """The plan for a training split of `samples` samples."""
-        per_epoch = math.ceil(samples / (options.batch_size * options.grad_accum))
-        total = per_epoch * options.epochs
+    def of(
+        cls,
+        options: TrainingOptions,
+        samples: int,
+        *,
+        processes: int = 1,
+        steps_done: int = 0,
+        samples_done: int = 0,
+    ) -> Plan:
+        """The plan for a training split of `samples` samples.
+
+        Args:
+            options: How the run trains.
+            samples: Size of the training split.
+            processes: How many share the run; each step reads a batch in each of them.
+            steps_done: Steps taken before, perhaps by another number of processes.
+            samples_done: What they have read.
+        """
+        a_step = options.batch_size * options.grad_accum * processes
+        per_epoch = math.ceil(samples / a_step)
+        total = steps_done + math.ceil((samples * options.epochs - samples_done) / a_step)
+        total = max(total, steps_done)
         if options.max_steps is not None:
             total = min(total, options.max_steps)
         return cls(samples, per_epoch, total, min(options.warmup_steps, total // 10), options.lr)
