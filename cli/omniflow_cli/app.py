@@ -73,6 +73,7 @@ app.command(
         "omniflow train --dataset text --set dataset.path=lines.txt --max-length 64",
         "omniflow train --recipe vq-plus-refiner --backbone ./OmniFlow-v0.5 --batch-size 8",
         "omniflow train --output-dir runs/a --resume auto",
+        "omniflow train --recipe vq-plus-refiner --num-processes 4",
     ),
 )(train)
 app.command(
@@ -128,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = [token for token in arguments[:1] if not token.startswith("-")]
     with logs.shown():
         return exit_code_of(
-            lambda: app(args=arguments, prog_name=PROGRAM, standalone_mode=False),
+            lambda: app(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=arguments),
             command=" ".join([PROGRAM, *named]),
             as_json="--json" in arguments,
         )

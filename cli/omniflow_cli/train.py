@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from omniflow.plugins import installed_plugins
 from omniflow_cli import render
+from omniflow_cli.exits import OK
 from omniflow_cli.flags import AsJson, Verbose, flag_of, naming_flags, text
+from omniflow_cli.many_processes import launched, process_count
 from omniflow_cli.run_draft import SETTINGS, draft_of
 from omniflow_cli.run_place import AUTO, choose_place
 
@@ -106,7 +109,7 @@ def train(
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
-) -> None:
+) -> int:
     """Train head and refiner, or with them the transformer.
 
     The backbone is frozen; with --objective flow its transformer is trained on every task. Nothing
@@ -121,18 +124,27 @@ def train(
     place = choose_place(output_dir, resume, lambda: _stem(draft_of(said, base)))
     if place.is_resumed and recipe is None:
         base = Draft.from_file(str(place.folder))
+    flags = {key: flag_of(name) for name, key in SETTINGS.items() if said[name] is not None}
     registry = installed_plugins().registry
     settled = resolve(draft_of(said, base), registry)
-    place.make_room()
-    if resume == AUTO and not place.is_resumed:
-        render.note(f"note: there is no run to resume in {place.folder}; starting one")
+    count = process_count(num_processes)
 
     # Everything above needs no torch and takes no time.
     from omniflow.training import trainer
+    from omniflow.training.processes import Processes, is_one_of_many
     from omniflow_cli.progress import reporting
 
-    flags = {key: flag_of(name) for name, key in SETTINGS.items() if said[name] is not None}
-    with naming_flags(flags), reporting(place.folder) as reporter:
+    if count > 1 and not is_one_of_many():
+        return launched(context.obj, count)
+    with naming_flags(flags):
+        # All have settled on the same place before one of them writes to it.
+        processes = Processes.join(settled.training.device)
+    if processes.is_main:
+        place.make_room()
+        if resume == AUTO and not place.is_resumed:
+            render.note(f"note: there is no run to resume in {place.folder}; starting one")
+    watched = reporting(place.folder) if processes.is_main else nullcontext()
+    with naming_flags(flags), watched as reporter:
         result = trainer.train(
             settled,
             output_dir=place.folder,
@@ -140,10 +152,14 @@ def train(
             resume=place.is_resumed,
             reporter=reporter,
         )
+    processes.leave()
+    if not processes.is_main:
+        return OK
     if as_json:
         render.as_json(_content(result))
     else:
         _show(result)
+    return OK
 
 
 def _stem(draft: Any) -> str:
