@@ -30,6 +30,9 @@ SETTINGS: Mapping[str, str] = {
     },
 }  # fmt: skip
 
+#: What `--backbone-config` takes in place of a file.
+PUBLISHED = "published"
+
 #: Parameters that name one component, and those that name any number.
 NAMES = ("head", "refiner", "objective")
 LISTS = ("encoder", "dataset")
@@ -52,9 +55,7 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
         backbone = backbone_named(said["backbone"])
         draft = Draft.from_mapping({"backbone": backbone}, where="--backbone").over(draft)
     if said.get("backbone_config") is not None:
-        config = _transformer_config(said["backbone_config"])
-        where = "--backbone-config"
-        draft = draft.with_setting("backbone.transformer_config", config, where=where)
+        draft = _with_transformer_config(draft, said)
     for name, key in SETTINGS.items():
         if said[name] is not None:
             draft = draft.with_setting(key, said[name], where=flag_of(name))
@@ -62,6 +63,22 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
         key, value = key_and_value(setting)
         draft = draft.with_setting(key, value, where="--set")
     return draft
+
+
+def _with_transformer_config(draft: Draft, said: Mapping[str, Any]) -> Draft:
+    """The draft with a transformer of a file's sizes, or the published ones."""
+    from omniflow.draft import Draft
+    from omniflow.models.published_sizes import TRANSFORMER
+
+    where = "--backbone-config"
+    if said["backbone_config"] != PUBLISHED:
+        config = _transformer_config(said["backbone_config"])
+    elif said["device"] == "meta" and said["backbone"] is None:
+        # Nothing of the published models is needed to count them.
+        return Draft.from_mapping({"backbone": "published-sizes"}, where=where).over(draft)
+    else:
+        config = dict(TRANSFORMER)
+    return draft.with_setting("backbone.transformer_config", config, where=where)
 
 
 def _transformer_config(file: str) -> dict[str, Any]:

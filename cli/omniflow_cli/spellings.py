@@ -11,7 +11,7 @@ import typer
 #: Flags that take no value; the token after any other flag is its value.
 SWITCHES = frozenset(
     {
-        "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema",
+        "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema", "--dry-run",
         "--cache", "--no-cache",
         "--install-completion", "--show-completion",
     }

@@ -10,6 +10,7 @@ import typer
 
 from omniflow.plugins import installed_plugins
 from omniflow_cli import render
+from omniflow_cli.dry_run import dry_run as try_out
 from omniflow_cli.exits import OK
 from omniflow_cli.flags import AsJson, Verbose, flag_of, naming_flags, text
 from omniflow_cli.many_processes import launched, process_count
@@ -31,7 +32,11 @@ def train(
     ] = None,
     backbone_config: Annotated[
         str | None,
-        text("A transformer's config.json: train it from random weights.", "FILE", MODEL),
+        text(
+            "A transformer's config.json: train it from random weights. Or: published, its sizes.",
+            "FILE",
+            MODEL,
+        ),
     ] = None,
     encoder: Annotated[
         list[str] | None, text("Encoder by name, repeatable.", "NAME", MODEL)
@@ -67,7 +72,9 @@ def train(
     save_interval: Annotated[str | None, text("Steps between two checkpoints.", "N", LOOP)] = None,
     keep: Annotated[str | None, text("Step checkpoints kept, the newest.", "N", LOOP)] = None,
     precision: Annotated[str | None, text("auto, fp32 or bf16.", "NAME", LOOP)] = None,
-    device: Annotated[str | None, text("auto, cpu, cuda, cuda:1 or mps.", "NAME", LOOP)] = None,
+    device: Annotated[
+        str | None, text("auto, cpu, cuda, cuda:1 or mps; meta with --dry-run.", "NAME", LOOP)
+    ] = None,
     seed: Annotated[str | None, text("Start of every random number.", "N", LOOP)] = None,
     cache: Annotated[
         bool | None,
@@ -107,6 +114,14 @@ def train(
         str | None,
         text("auto: continue the run in the folder if there is one. Or: the run.", "auto|RUN", RUN),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check recipe, data, disk and memory, and time a step; write nothing.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> int:
@@ -125,6 +140,9 @@ def train(
     if place.is_resumed and recipe is None:
         base = Draft.from_file(str(place.folder))
     flags = {key: flag_of(name) for name, key in SETTINGS.items() if said[name] is not None}
+    if dry_run:
+        count = process_count(num_processes)
+        return try_out(draft_of(said, base), place, flags, processes=count, as_json=as_json)
     registry = installed_plugins().registry
     settled = resolve(draft_of(said, base), registry)
     count = process_count(num_processes)
