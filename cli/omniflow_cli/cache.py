@@ -29,7 +29,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def start(context: typer.Context) -> None:
-    """Look at, clear or fill what frozen parts have made of texts, pictures and sounds."""
+    """Look at, clear or fill the cache of frozen work."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
@@ -44,7 +44,7 @@ Place = Annotated[
 
 @app.command(cls=Command, epilog=examples("omniflow cache info", "omniflow cache info --json"))
 def info(cache_dir: Place = None, as_json: AsJson = False) -> None:
-    """Say where the cache lies, and what it holds by component and kind of value."""
+    """Say where the cache lies and what it holds, by component and kind of value."""
     from omniflow.cache.limit import contents
     from omniflow.cache.place import cache_folder
 

@@ -70,8 +70,8 @@ TRANSFORMER_CONFIG = {
 
 #: How often each task is drawn. Text to text is the text part of before, kept up.
 TASKS = {
-    "t2i": 0.22, "i2t": 0.22, "t2a": 0.12, "a2t": 0.1, "i2a": 0.09, "a2i": 0.09,
-    "it2a": 0.03, "at2i": 0.04, "ia2t": 0.03, "t2t": 0.04, "2iat": 0.02,
+    "t2i": 0.28, "i2t": 0.13, "t2a": 0.11, "a2t": 0.06, "i2a": 0.07, "a2i": 0.14,
+    "it2a": 0.03, "at2i": 0.07, "ia2t": 0.03, "t2t": 0.06, "2iat": 0.02,
 }  # fmt: skip
 
 RULES = FlowRules(
@@ -82,11 +82,15 @@ RULES = FlowRules(
     clip_probability=0.06,
     pooled_drop_probability=0.12,
 )
-#: Levels of texts and sounds that are made of something else.
-TEXT_LEVELS = LevelDistribution(level_mean=1.2, level_std=1.2)
-AUDIO_LEVELS = LevelDistribution(level_mean=1.0, level_std=1.2)
-#: Share of texts at exactly 1, as sampling starts: of those made of something else, and of texts.
-GIVEN_PURE_NOISE_SHARE = 0.3
+#: Levels of what is made of something else, and the share of it at exactly 1, as sampling starts:
+#: what is given decides at high levels, so that is where it is learned.
+GIVEN_LEVELS = {
+    "image": LevelDistribution(level_mean=1.0, level_std=1.2),
+    "text": LevelDistribution(level_mean=1.2, level_std=1.2),
+    "audio": LevelDistribution(level_mean=1.0, level_std=1.2),
+}
+GIVEN_PURE_NOISE_SHARES = {"image": 0.25, "text": 0.3, "audio": 0.0}
+#: The same share of texts made of texts.
 PURE_NOISE_SHARE = 0.08
 WEIGHTS = {**ORIGINAL_WEIGHTS, "ce": 0.3}
 #: Share of text-to-text samples at or next to level 0, where heads are trained and used most.
@@ -142,8 +146,8 @@ def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
     tasks = TaskDraws(options.seed)
     means = Means(log, "transformer")
     for step in range(1, options.transformer_steps + 1):
-        *seeds, shared = torch.randint(2**62, (options.flow_batch + 1,)).tolist()
-        plan = varied_levels(draw_plan(tasks.draw(), Draws(seeds, shared), RULES))
+        *seeds, of_batch = torch.randint(2**62, (options.flow_batch + 1,)).tolist()
+        plan = varied_levels(draw_plan(tasks.draw(), Draws(seeds, of_batch), RULES))
         rows = torch.randint(len(latents), (options.flow_batch,))
         terms = flow_terms(transformer, frozen, rows, plan)
         gradients.zero_()
@@ -217,9 +221,8 @@ def shared(transformer: nn.Module) -> Tensor:
 
 
 def varied_levels(plan: FlowPlan) -> FlowPlan:
-    """The plan with noisier texts and sounds where they are made of something else.
+    """The plan with noisier levels of what is made of something else.
 
-    What is given decides all of a plain caption or a sound, so little is learned at low levels.
     Texts made of texts are now and then at exactly 1, as in sampling, and at or next to 0.
     """
     levels, count = plan.levels, len(plan.pooled_kept)
@@ -229,11 +232,10 @@ def varied_levels(plan: FlowPlan) -> FlowPlan:
         text = torch.where(kind > 1 - NEARLY_CLEAN_SHARE, low, levels.text)
         levels = levels._replace(text=torch.where(kind < PURE_NOISE_SHARE, 1.0, text))
     elif plan.task.given:
-        if "text" in plan.made:
-            is_pure = torch.rand(count) < GIVEN_PURE_NOISE_SHARE
-            levels = levels._replace(text=torch.where(is_pure, 1.0, TEXT_LEVELS.at(torch.rand(count))))
-        if "audio" in plan.made:
-            levels = levels._replace(audio=AUDIO_LEVELS.at(torch.rand(count)))
+        for name in plan.made:
+            level = GIVEN_LEVELS[name].at(torch.rand(count))
+            is_pure = torch.rand(count) < GIVEN_PURE_NOISE_SHARES[name]
+            levels = levels._replace(**{name: torch.where(is_pure, 1.0, level)})
     return FlowPlan(**{**vars(plan), "levels": levels})
 
 

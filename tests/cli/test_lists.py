@@ -11,7 +11,7 @@ from omniflow.version import __version__
 
 COMMANDS = [
     "sample", "train", "generate", "evaluate", "convert", "list-components", "show",
-    "list-recipes", "doctor",
+    "list-recipes", "doctor", "cache",
 ]  # fmt: skip
 
 PLUGIN = """
