@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--flow-batch", type=int, default=64)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--transformer-steps", type=int, default=16_000)
+    parser.add_argument("--transformer-minutes", type=float, default=120.0)
     parser.add_argument("--start", type=Path, help="transformer weights to go on from")
     parser.add_argument("--transformer-lr", type=float, default=1.2e-3)
     options = parser.parse_args()

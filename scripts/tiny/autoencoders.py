@@ -16,7 +16,16 @@ from omniflow.datasets.scenes import ScenesDataset
 from omniflow.files import write_json
 from omniflow.models.log_mel import LogMelConfig, log_mel
 
-from .plumbing import Log, Means, parameters, rounded, schedule, take_step, unshared
+from .plumbing import (
+    Log,
+    Means,
+    fast_precision,
+    parameters,
+    rounded,
+    schedule,
+    take_step,
+    unshared,
+)
 
 LOG_MEL = LogMelConfig(frames=128, hop_length=128)
 #: Spread of the log-mels of scenes: what their errors are measured in.
@@ -107,7 +116,7 @@ def train_decoder(
     means = Means(log, "image decoder")
     for step in range(1, options.decoder_steps + 1):
         given = next(source)
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_precision():
             with torch.no_grad():
                 latents = vae.encode(given).latent_dist.mean
             sigma = DECODER_NOISE * torch.rand(len(latents), 1, 1, 1)
@@ -138,7 +147,7 @@ def train_round(
         given = next(source)
         # Noise from the first step on would drown what little the latents say then.
         ramp = 1.0 if round_ else min(1.0, step / (0.5 * options.vae_steps))
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_precision():
             posterior = vae.encode(given).latent_dist
             noise = ramp * posterior.std * torch.randn_like(posterior.mean)
             made = vae.decode(posterior.mean + noise).sample

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from omniflow.tasks import Task
 from .encoders import Towers, load_towers
 from .latents import CAPTIONS, Latents
 from .muon import Muon
-from .plumbing import Log, Means, parameters, schedule, set_lr, unshared
+from .plumbing import Log, Means, cosine, fast_precision, parameters, set_lr, unshared
 from .text import TEXT_VAE_CONFIG, load_text_vae
 
 TRANSFORMER_CONFIG = {
@@ -95,6 +96,10 @@ PURE_NOISE_SHARE = 0.08
 WEIGHTS = {**ORIGINAL_WEIGHTS, "ce": 0.3}
 #: Share of text-to-text samples at or next to level 0, where heads are trained and used most.
 NEARLY_CLEAN_SHARE = 0.12
+#: Steps over which the learning rate rises, and steps between writing the weights.
+WARMUP, SAVED_EVERY = 100, 500
+#: Largest norm of a gradient. Most are longer: what counts is their direction.
+CLIP = 0.06
 #: Learning rate of what Muon does not train, by that of what it does.
 ADAM_LR_SHARE = 0.8
 TEXT_TO_TEXT = Task.parse("t2t")
@@ -145,7 +150,10 @@ def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed + rank)
     tasks = TaskDraws(options.seed)
     means = Means(log, "transformer")
-    for step in range(1, options.transformer_steps + 1):
+    course = Course(options.transformer_minutes)
+    step = 0
+    while (done := course.done()) < 1:
+        step += 1
         *seeds, of_batch = torch.randint(2**62, (options.flow_batch + 1,)).tolist()
         plan = varied_levels(draw_plan(tasks.draw(), Draws(seeds, of_batch), RULES))
         rows = torch.randint(len(latents), (options.flow_batch,))
@@ -153,8 +161,8 @@ def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
         gradients.zero_()
         total_loss(terms, WEIGHTS).backward()
         dist.all_reduce(gradients)
-        gradients.mul_((options.processes / gradients.norm()).clamp(max=1.0) / options.processes)
-        factor = schedule(step, options.transformer_steps, warmup=100)
+        gradients.mul_((CLIP / gradients.norm()).clamp(max=1.0 / options.processes))
+        factor = min(1.0, step / WARMUP) * cosine(done)
         for optimizer, lr in optimizers:
             set_lr(optimizer, lr * factor)
             optimizer.step()
@@ -162,8 +170,11 @@ def _train(rank: int, work: Path, options: argparse.Namespace) -> None:
         if len(plan.made) == 1:
             means.add(**{str(plan.task): terms[plan.made[0]].item()})
         means.report(step)
-        if rank == 0 and (step % 500 == 0 or step == options.transformer_steps):
+        if rank == 0 and step % SAVED_EVERY == 0:
             write_tensors(work / "transformer.safetensors", unshared(smoothed))
+            write_tensors(work / "transformer_raw.safetensors", unshared(transformer))
+    if rank == 0:
+        write_tensors(work / "transformer.safetensors", unshared(smoothed))
     dist.destroy_process_group()
 
 
@@ -174,6 +185,19 @@ class Frozen:
     latents: Latents
     towers: Towers
     text_vae: TextVAE
+
+
+class Course:
+    """How much of the training is done, by the clock of process 0: all leave at the same step."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes, self.started = minutes, time.monotonic()
+
+    def done(self) -> float:
+        """The share of the time that has passed; to be asked by all processes at once."""
+        passed = torch.tensor((time.monotonic() - self.started) / (60 * self.minutes))
+        dist.broadcast(passed, src=0)
+        return passed.item()
 
 
 class TaskDraws:
@@ -262,7 +286,7 @@ def flow_terms(
         name: add_noise(clean[name], noise[name], getattr(plan.levels, name)) for name in clean
     }
     timesteps = Streams(*(None if level is None else 1000 * level for level in plan.levels))
-    with torch.autocast("cpu", torch.bfloat16):
+    with fast_precision():
         out = transformer(
             image=noisy.get("image"),
             text=text_rows(frozen, noisy.get("text"), rows, caption, plan),
@@ -291,7 +315,7 @@ def text_terms(
         labels = frozen.latents.labels[rows].long()
         longest = int((labels != IGNORED).sum(1).max())
         ids = frozen.latents.input_ids[rows, :longest].long()
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_precision():
             logits = frozen.text_vae.logits(made, ids)
         terms["ce"] = decoder_loss(logits, labels[:, :longest])
     return terms
