@@ -40,10 +40,10 @@ def generate(
 
 
 def measure(
-    model: OmniFlowModel, name: str, count: int, batch: int, settings: dict[str, Any]
+    model: OmniFlowModel, name: str, scenes: ScenesDataset, batch: int, settings: dict[str, Any]
 ) -> tuple[Score, float]:
     """The score of a task, and seconds a sample, reading left out."""
-    task, scenes = Task.parse(name), ScenesDataset(split="test", size=count)
+    task, count = Task.parse(name), len(scenes)
     outputs: list[Any] = []
     started = time.perf_counter()
     for start in range(0, count, batch):
@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--tasks", nargs="*", default=TASKS)
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--folder", help="a model in the published layout instead of tiny")
     parser.add_argument("--threads", type=int, default=2)
@@ -84,11 +85,12 @@ def main() -> None:
     if options.clip_tokens is not None:
         settings["clip_tokens"] = options.clip_tokens == "yes"
     model = build(options.folder)
+    scenes = ScenesDataset(split=options.split, size=options.samples)
     columns = ("shape", "colour", "size", "relation", "place", "background", "count")
     print("| task | accuracy | whole scene |", " | ".join(columns), "| s a sample |")
     print("| --- | ---: | ---: |", " ---: |" * (len(columns) + 1))
     for name in options.tasks:
-        score, seconds = measure(model, name, options.samples, options.batch, settings)
+        score, seconds = measure(model, name, scenes, options.batch, settings)
         parts = " | ".join(f"{score.details.get(column, 0):.1%}" for column in columns)
         whole = score.details["exact"]
         print(f"| {name} | {score.value:.1%} | {whole:.1%} | {parts} | {seconds:.2f} |", flush=True)
