@@ -22,7 +22,8 @@ from omniflow.plugins import installed_plugins
 from omniflow.recipe import Choice
 from omniflow.resolve import resolve
 from omniflow.tasks import Task
-from omniflow.training.trainer import open_datasets, train
+from omniflow.training.splits import open_datasets
+from omniflow.training.trainer import train
 
 METRICS = ("bleu", "rouge", "meteor", "accuracy", "perplexity")
 

@@ -71,11 +71,15 @@ def cosine(done: float) -> float:
     return 0.02 + 0.49 * (1 + math.cos(math.pi * done))
 
 
-def fast_precision() -> torch.autocast:
-    """bfloat16 where the processor multiplies it; where it can't, that is thirty times slower."""
+def multiplies_bfloat16() -> bool:
+    """Whether this processor does; where it can't, bfloat16 is thirty times slower than float32."""
     can = torch.cpu.get_capabilities()
-    is_there = any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return torch.autocast("cpu", torch.bfloat16, enabled=is_there)
+    return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def fast_precision() -> torch.autocast:
+    """Autocast to bfloat16 where that is faster."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16())
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
