@@ -39,19 +39,20 @@ def _show(found: dict[str, Any]) -> None:
         render.facts([(name, _shown(value)) for name, value in found[title].items()])
     _heading("plugins")
     render.table(
-        ("plugin", "distribution", "status", "components", "load time", "reason"),
+        ("plugin", "distribution", "status", "components", "run hooks", "load time", "reason"),
         [
             (
                 plugin["name"],
                 f"{plugin['distribution']} {plugin['version']}",
                 plugin["status"],
                 str(plugin["components"]),
+                str(len(plugin["hooks"])),
                 f"{1000 * plugin['seconds']:.0f} ms",
                 plugin["reason"],
             )
             for plugin in found["plugins"]
         ],
-        right=(3, 4),
+        right=(3, 4, 5),
     )
     for conflict in found["conflicts"]:
         render.line(f"claimed twice: {conflict}")

@@ -42,6 +42,7 @@ def gather(plugins: Plugins, environ: Mapping[str, str]) -> dict[str, Any]:
                 "version": report.origin.version,
                 "status": report.status,
                 "components": report.components,
+                "hooks": list(report.hooks),
                 "seconds": round(report.seconds, 4),
                 "reason": report.reason,
                 "silence": report.silencer if report.status == "failed" else "",

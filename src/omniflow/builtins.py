@@ -1,6 +1,6 @@
 """The built-in plugin: one line a component."""
 
-from omniflow.plugins import Register, hookimpl
+from omniflow.hooks import Register, hookimpl
 
 _COMPONENTS = (
     ("backbone", "tiny", "backbones.tiny:TinyBackbone", "Embedded backbone, trained on scenes"),

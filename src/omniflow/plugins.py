@@ -1,6 +1,7 @@
 """Plugins: found by entry point, loaded one by one, all or nothing, the broken ones kept apart.
 
-A plugin is a module (or object) in the entry-point group `omniflow` with one hook:
+A plugin is a module (or object) in the entry-point group `omniflow` with at least one of the hooks
+of `omniflow.hooks`, most often this one:
 
     from omniflow import hookimpl
 
@@ -21,43 +22,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Protocol
 
 import pluggy
 
 from omniflow.errors import PluginError
+from omniflow.hooks import LIFECYCLE, PROJECT, Hooks, Subscriber
+from omniflow.hooks import hookimpl as hookimpl
 from omniflow.registry import Component, Origin, Registry
 from omniflow.version import __version__
 
-PROJECT = "omniflow"
 DISTRIBUTION = "omniflow-zoo"
 
 #: A plugin may say `OMNIFLOW_API_VERSION = 1`; one that says another number is not loaded.
 API_VERSION = 1
 
-hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
-
 log = logging.getLogger(__name__)
-
-
-class Register(Protocol):
-    """What a plugin's hook is handed: one call a component."""
-
-    def __call__(self, *, kind: str, name: str, target: str | type, summary: str) -> None:
-        """Register a component; see `Component` for the arguments."""
-
-
-class Hooks:
-    """The hooks that a plugin may implement."""
-
-    @hookspec
-    def omniflow_register(self, register: Register) -> None:
-        """Register components; called once, with nothing heavy imported yet.
-
-        Args:
-            register: Call it with kind, name, target and summary for each component.
-        """
 
 
 @dataclass(frozen=True)
@@ -78,6 +57,7 @@ class PluginReport:
         origin: Its distribution.
         status: `loaded`, `failed` or `disabled`.
         components: How many components it registered.
+        hooks: The hooks with which it follows runs.
         seconds: How long loading took.
         reason: Why it failed, or which variable disabled it; empty when loaded.
     """
@@ -86,6 +66,7 @@ class PluginReport:
     origin: Origin
     status: str
     components: int = 0
+    hooks: tuple[str, ...] = ()
     seconds: float = 0.0
     reason: str = ""
 
@@ -178,7 +159,7 @@ def _builtin_source() -> PluginSource:
 def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginReport:
     started = time.perf_counter()
     try:
-        components = _components_of(source)
+        components, subscriber = _contents_of(source)
         registry.add(components)
     except KeyboardInterrupt:
         raise
@@ -197,16 +178,20 @@ def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginRe
             seconds=time.perf_counter() - started,
             reason=" ".join(reason.split()),
         )
+    if subscriber.hooks:
+        registry.subscribers.append(subscriber)
     return PluginReport(
         source.name,
         source.origin,
         "loaded",
         components=len(components),
+        hooks=subscriber.hooks,
         seconds=time.perf_counter() - started,
     )
 
 
-def _components_of(source: PluginSource) -> list[Component]:
+def _contents_of(source: PluginSource) -> tuple[list[Component], Subscriber]:
+    """What a plugin registers, and how it follows runs."""
     plugin = source.load()
     wanted = getattr(plugin, "OMNIFLOW_API_VERSION", API_VERSION)
     if wanted != API_VERSION:
@@ -215,15 +200,18 @@ def _components_of(source: PluginSource) -> list[Component]:
     manager.add_hookspecs(Hooks)
     manager.register(plugin, name=source.name)
     manager.check_pending()
-    if not manager.hook.omniflow_register.get_hookimpls():
-        raise PluginError("it has no omniflow_register hook", expected="one marked with @hookimpl")
+    if not manager.get_hookcallers(plugin):
+        raise PluginError(
+            "it has no omniflow_register hook", expected="that or another, marked with @hookimpl"
+        )
+    followed = tuple(name for name in LIFECYCLE if getattr(manager.hook, name).get_hookimpls())
     staged: list[Component] = []
 
     def register(*, kind: str, name: str, target: str | type, summary: str) -> None:
         staged.append(Component(kind, name, target, summary, source.origin))
 
     manager.hook.omniflow_register(register=register)
-    return staged
+    return staged, Subscriber(source.name, source.origin, followed, manager.hook)
 
 
 def _disabled_by(source: PluginSource, environ: Mapping[str, str]) -> str:

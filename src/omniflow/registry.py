@@ -1,12 +1,16 @@
-"""The lists of components: what there is, by kind and name, and whose it is."""
+"""What plugins brought: components by kind and name, with whose they are, and who follows runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from omniflow.errors import PluginError, UnknownNameError
+
+if TYPE_CHECKING:
+    from omniflow.hooks import Subscriber
 
 KINDS = ("backbone", "head", "refiner", "encoder", "dataset", "objective", "metric")
 
@@ -81,6 +85,8 @@ class Registry:
 
     #: Why some plugins are not in here, one line each; quoted when a name is not found.
     not_loaded: list[str] = field(default_factory=list)
+    #: The plugins that follow runs, in order of their loading.
+    subscribers: list[Subscriber] = field(default_factory=list)
     _components: dict[str, list[Component]] = field(
         default_factory=lambda: {kind: [] for kind in KINDS}
     )
