@@ -13,7 +13,7 @@ from omniflow.interfaces import Dataset, Objective, Sample
 from omniflow.recipe import Recipe
 from omniflow.registry import Registry
 from omniflow.training.device import choose_device
-from omniflow.training.trainer import open_datasets
+from omniflow.training.splits import open_datasets
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from omniflow.training.memory import WIDTHS, MemoryEstimate, PartSize, part_size
 from omniflow.training.preflight_data import DataReport, check_data
 from omniflow.training.run_folder import RunFolder
 from omniflow.training.schedule import Plan
-from omniflow.training.trainer import open_datasets
+from omniflow.training.splits import open_datasets
 from omniflow.training.trial import Timing, Trial
 
 if TYPE_CHECKING:
