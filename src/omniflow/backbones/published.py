@@ -359,6 +359,12 @@ class PublishedBackbone(Backbone):
         """Teacher-forced logits [batch, tokens, vocabulary]; position j predicts token j + 1."""
         return self.text_vae.logits(text_latents, input_ids)
 
+    def token_costs(
+        self, text_latents: Tensor, input_ids: Tensor, positions: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Costs of single tokens, without the logits of others; arguments as in `Backbone`."""
+        return self.text_vae.token_costs(text_latents, input_ids, positions, targets)
+
     def generate_text(self, text_latents: Tensor, *, max_new_tokens: int) -> list[str]:
         """Greedy decoding of latents to texts, special tokens removed."""
         ids = self.text_vae.generate(text_latents, max_new_tokens=max_new_tokens)

@@ -179,6 +179,12 @@ class PublishedSizes(Backbone):
         """Teacher-forced logits [batch, tokens, vocabulary]."""
         return self.text_vae.logits(text_latents, input_ids)
 
+    def token_costs(
+        self, text_latents: Tensor, input_ids: Tensor, positions: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Costs of single tokens, both [targets]."""
+        return self.text_vae.token_costs(text_latents, input_ids, positions, targets)
+
     def generate_text(self, text_latents: Tensor, *, max_new_tokens: int) -> list[str]:
         """Refuse: a text would be a value.
 

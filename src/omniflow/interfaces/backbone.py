@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omniflow.errors import UsageError
@@ -84,7 +85,8 @@ class TokenBatch:
         is_empty: Whether the prompt is the empty string [batch], bool.
         input_ids: Ids for the text decoder [batch, tokens]: BOS, the text, EOS, padding on the
             right.
-        labels: `input_ids` with padding replaced by -100 [batch, tokens].
+        labels: `input_ids` with padding replaced by -100 [batch, tokens]; they stay on the CPU,
+            where the loss looks for what has to be predicted.
         cut: How many of the texts were longer than `max_length` and have been cut.
     """
 
@@ -300,6 +302,23 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def decode_logits(self, text_latents: Tensor, input_ids: Tensor) -> Tensor:
         """Teacher-forced logits [batch, tokens, vocabulary]; position j predicts token j + 1."""
+
+    def token_costs(
+        self, text_latents: Tensor, input_ids: Tensor, positions: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Cost of single tokens in nats, float32 [targets], and whether each is the likeliest.
+
+        Made from `decode_logits`, unless a backbone can do with less than all logits.
+
+        Args:
+            text_latents: Text latents [batch, tokens, latent_dim].
+            input_ids: The texts as ids [batch, tokens].
+            positions: Where each token is predicted from, in [0, batch * tokens): the position
+                before its own.
+            targets: The tokens' ids [targets].
+        """
+        logits = self.decode_logits(text_latents, input_ids).flatten(0, 1)[positions].float()
+        return F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
 
     @abstractmethod
     def generate_text(self, text_latents: Tensor, *, max_new_tokens: int) -> list[str]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from omniflow.errors import ConfigError
 from omniflow.models.qformer import QFormer
+from omniflow.models.token_costs import token_costs
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, T5Config
@@ -278,6 +279,23 @@ class TextVAE(nn.Module):
         """
         scores: Tensor = self.lm_head(self.decode_hidden(latents, input_ids))
         return scores.float()
+
+    def token_costs(
+        self, latents: Tensor | None, input_ids: Tensor, positions: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What some tokens cost, in nats, and whether they are the likeliest: both [targets].
+
+        No logits are made for other positions, nor are all of these held at once.
+
+        Args:
+            latents: Text latents [batch, n, vae_dim]; None runs the plain language model.
+            input_ids: Ids [batch, tokens], BOS first.
+            positions: Where each token is predicted from, in [0, batch * tokens): the position
+                before its own.
+            targets: The tokens' ids [targets].
+        """
+        hidden = self.decode_hidden(latents, input_ids).flatten(0, 1)
+        return token_costs(hidden[positions], self.lm_head.weight, targets)
 
     @torch.no_grad()
     def generate(

@@ -29,6 +29,7 @@ from omniflow.objectives.flow_levels import (
     draw_task,
 )
 from omniflow.objectives.flow_losses import (
+    IGNORED,
     ORIGINAL_WEIGHTS,
     Weighting,
     direction_loss,
@@ -364,15 +365,17 @@ def _squared_errors(model: OmniFlowModel, inputs: FlowInputs) -> dict[str, Tenso
 
 
 def _token_rows(tokens: TokenBatch, positions: Sequence[int]) -> TokenBatch:
-    """The texts at some positions."""
+    """The texts at some positions, padded to the longest of these."""
     from omniflow.interfaces.backbone import TokenBatch
 
     rows = torch.tensor(positions)
+    labels = tokens.labels[rows]
+    width = int((labels != IGNORED).sum(1).max())
     return TokenBatch(
         prompt_ids=tokens.prompt_ids[rows],
         is_empty=tokens.is_empty[rows],
-        input_ids=tokens.input_ids[rows],
-        labels=tokens.labels[rows],
+        input_ids=tokens.input_ids[rows, :width],
+        labels=labels[:, :width],
         cut=tokens.cut,
     )
 
