@@ -23,7 +23,7 @@ SETTINGS: Mapping[str, str] = {
         name: f"training.{name}"
         for name in (
             "batch_size", "epochs", "max_steps", "lr", "weight_decay", "warmup_steps", "grad_accum",
-            "ema_decay",
+            "ema_decay", "lr_schedule", "min_lr",
             "log_interval", "eval_interval", "save_interval", "keep", "precision", "device", "seed",
             "cache",
         )

@@ -61,6 +61,10 @@ def train(
     warmup_steps: Annotated[
         str | None, text("Steps over which the learning rate rises.", "N", LOOP)
     ] = None,
+    lr_schedule: Annotated[
+        str | None, text("cosine, linear or constant, after the warm-up.", "NAME", LOOP)
+    ] = None,
+    min_lr: Annotated[str | None, text("What the learning rate falls to; 0.", "X", LOOP)] = None,
     grad_accum: Annotated[
         str | None, text("Batches whose gradients make one step.", "N", LOOP)
     ] = None,

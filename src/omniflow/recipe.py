@@ -47,8 +47,11 @@ class TrainingOptions:
         max_steps: Number of steps after which the run ends; null for no limit.
         lr: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
-        warmup_steps: Steps over which the learning rate rises from zero; then it falls along a
-            cosine to zero. At most a tenth of the run.
+        warmup_steps: Steps over which the learning rate rises from zero, whatever the schedule. At
+            most a tenth of the run.
+        lr_schedule: How the learning rate goes on after that: cosine falls to `min_lr` along half a
+            cosine, linear along a line, constant stays at the peak.
+        min_lr: Learning rate at the end of the run, where the schedule falls; at most `lr`.
         grad_accum: Batches whose gradients are added up before a step.
         grad_clip: Largest norm of the gradient; longer ones are scaled down before the step.
         ema_decay: Limit of the decay of an exponential moving average of what is trained; 0 for
@@ -77,6 +80,8 @@ class TrainingOptions:
     lr: float = 1e-4
     weight_decay: float = 0.01
     warmup_steps: int = 500
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    min_lr: float = 0.0
     grad_accum: int = 1
     grad_clip: float = 1.0
     ema_decay: float = 0.0
@@ -106,6 +111,8 @@ class TrainingOptions:
             raise ConfigError("max_steps", self.max_steps, expected="a whole number >= 1, or null")
         if not 0 < self.lr < 1:
             raise ConfigError("lr", self.lr, expected="a number in (0, 1)")
+        if not 0 <= self.min_lr <= self.lr:
+            raise ConfigError("min_lr", self.min_lr, expected=f"a number in [0, lr], lr={self.lr}")
         if not 0 < self.grad_clip < float("inf"):
             raise ConfigError("grad_clip", self.grad_clip, expected="a number above 0")
         if not 0 <= self.ema_decay < 1:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omniflow.errors import ConfigError
 from omniflow.recipe import TrainingOptions
 from omniflow.training.schedule import Plan
 
@@ -37,6 +38,44 @@ def test_learning_rate_rises_in_a_line_and_falls_along_a_cosine():
     assert plan.lr(10) == pytest.approx(0.2)
     assert plan.lr(60) == pytest.approx(0.1)
     assert plan.lr(109) == pytest.approx(0.2 * 0.5 * (1 + math.cos(math.pi * 0.99)))
+
+
+def plan_of(name, **options):
+    return Plan.of(
+        TrainingOptions(
+            batch_size=1, epochs=1, lr=0.2, warmup_steps=10, lr_schedule=name, **options
+        ),
+        samples=110,
+    )
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+def test_every_schedule_begins_with_the_warm_up(name):
+    plan = plan_of(name, min_lr=0.05)
+    assert [plan.lr(step) for step in (0, 4, 9)] == pytest.approx([0.02, 0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("name", "middle", "end"),
+    [("cosine", 0.125, 0.05), ("linear", 0.125, 0.05), ("constant", 0.2, 0.2)],
+)
+def test_schedules_fall_from_the_peak_to_the_floor(name, middle, end):
+    plan = plan_of(name, min_lr=0.05)
+    assert plan.lr(60) == pytest.approx(middle)
+    assert plan.lr(110) == pytest.approx(end)
+    rates = [plan.lr(step) for step in range(10, 111)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_line_has_a_quarter_of_its_way_after_a_quarter_of_the_steps():
+    assert plan_of("linear").lr(35) == pytest.approx(0.15)
+    assert plan_of("cosine").lr(35) == pytest.approx(0.1 * (1 + math.sqrt(0.5)))
+
+
+@pytest.mark.parametrize("floor", [-0.1, 0.3, float("nan")])
+def test_a_floor_outside_of_zero_and_the_peak_is_refused(floor):
+    with pytest.raises(ConfigError, match="min_lr is"):
+        TrainingOptions(lr=0.2, min_lr=floor)
 
 
 def test_warm_up_takes_at_most_a_tenth_of_a_short_run():

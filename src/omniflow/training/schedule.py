@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from omniflow.recipe import TrainingOptions
+
+#: Height of a schedule, from 1 to 0, where a share of the steps after the warm-up is done.
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done: 1 - done,
+    "constant": lambda done: 1.0,
+}
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,8 @@ class Plan:
         total_steps: Steps of the whole run.
         warmup_steps: Steps over which the learning rate rises.
         peak_lr: Learning rate after the warm-up.
+        schedule: How it goes on then, by a name of `SCHEDULES`.
+        min_lr: What it falls to.
     """
 
     samples: int
@@ -25,6 +35,8 @@ class Plan:
     total_steps: int
     warmup_steps: int
     peak_lr: float
+    schedule: str = "cosine"
+    min_lr: float = 0.0
 
     @classmethod
     def of(
@@ -51,11 +63,19 @@ class Plan:
         total = max(total, steps_done)
         if options.max_steps is not None:
             total = min(total, options.max_steps)
-        return cls(samples, per_epoch, total, min(options.warmup_steps, total // 10), options.lr)
+        return cls(
+            samples,
+            per_epoch,
+            total,
+            min(options.warmup_steps, total // 10),
+            options.lr,
+            options.lr_schedule,
+            options.min_lr,
+        )
 
     def lr(self, step: int) -> float:
-        """Learning rate of step 0, 1, ...: linear warm-up, then a cosine that ends near zero."""
+        """Learning rate of step 0, 1, ...: linear warm-up, then the schedule down to the floor."""
         if step < self.warmup_steps:
             return self.peak_lr * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return self.peak_lr * 0.5 * (1 + math.cos(math.pi * progress))
+        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.min_lr + (self.peak_lr - self.min_lr) * SCHEDULES[self.schedule](done)
