@@ -9,13 +9,16 @@ from typing import Any, Literal
 
 import yaml
 
-from omniflow.errors import ConfigError
+from omniflow.errors import ConfigError, closest
 
 FORMAT = "omniflow.recipe/1"
 
 #: Sections that name one component, and those that name any number.
 SINGLE_SECTIONS = ("backbone", "head", "refiner", "objective")
 LIST_SECTIONS = ("encoder", "dataset")
+
+#: What `training.trackers` may name.
+TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class TrainingOptions:
             user's cache folder.
         cache_limit_gb: Gigabytes (10**9 bytes) that the cache may take; what has not been used for
             longest goes first.
+        trackers: Who is told the figures besides `metrics.jsonl`: tensorboard, trackio, wandb.
     """
 
     batch_size: int = 16
@@ -98,6 +102,7 @@ class TrainingOptions:
     cache: bool = True
     cache_dir: str | None = None
     cache_limit_gb: float = 20.0
+    trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         whole_from_one = (
@@ -124,6 +129,14 @@ class TrainingOptions:
                 raise ConfigError(name, getattr(self, name), expected="a number >= 0")
         if not 0 <= self.seed < 2**63:
             raise ConfigError("seed", self.seed, expected="a whole number in [0, 2**63)")
+        for name in self.trackers:
+            if name not in TRACKERS or self.trackers.count(name) > 1:
+                raise ConfigError(
+                    "trackers",
+                    name,
+                    expected=f"each of {', '.join(TRACKERS)} at most once",
+                    nearest=[near for near in closest(name, TRACKERS) if near != name],
+                )
 
 
 @dataclass(frozen=True)

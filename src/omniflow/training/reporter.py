@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omniflow.hooks import Ending
     from omniflow.recipe import Recipe
     from omniflow.training.schedule import Plan
 
@@ -43,6 +44,9 @@ class Reporter:
     def assembled(self, recipe: Recipe, summary: Mapping[str, Any]) -> None:
         """The model stands; `summary` holds parameter counts and notes."""
 
+    def begun(self, recipe: Recipe, plan: Plan, step: int) -> None:
+        """The run begins, or goes on after `step` steps; nothing has been measured yet."""
+
     def started(self, plan: Plan, step: int, notices: Sequence[str]) -> None:
         """The first step is about to be taken, `step` of them having been taken before."""
 
@@ -59,4 +63,7 @@ class Reporter:
         """A checkpoint is written."""
 
     def finished(self, result: RunResult) -> None:
-        """The run is over."""
+        """All steps are taken."""
+
+    def ended(self, how: Ending, step: int, error: BaseException | None) -> None:
+        """A run that had begun is over after `step` steps, also by an error or a signal."""

@@ -27,6 +27,7 @@ from omniflow.training.splits import open_datasets
 from omniflow.training.state import optimizer_tensors, restore_optimizer
 from omniflow.training.updates import Updates
 from omniflow.training.validation import Validation
+from omniflow.training.watchers import Watchers
 
 if TYPE_CHECKING:
     from omniflow.model import OmniFlowModel
@@ -46,7 +47,7 @@ def train(
     Args:
         recipe: The resolved recipe.
         output_dir: The run's folder; must be empty or new unless resuming.
-        registry: Where the recipe's names are looked up.
+        registry: Where the recipe's names are looked up, and the plugins are that follow runs.
         resume: Continue from the folder's latest checkpoint.
         reporter: Who is told what happens.
 
@@ -64,20 +65,23 @@ def train(
     validation_set = open_datasets(recipe, registry, "validation", objective.modalities)
     folder = RunFolder(output_dir)
     processes.on_main(lambda: folder.check(resuming=resume))
+    watchers = Watchers(recipe, output_dir, registry, reporter, processes)
     cache = open_cache(recipe.training)
     with failures_told(device, "while the model was read"):
         model = assemble(recipe, registry, device=device)
     objective.check(model)
     loop = TrainingLoop(
         recipe, model, objective, training_set, validation_set, folder,
-        reporter if reporter and processes.is_main else Reporter(), processes,
+        watchers.reporter, processes,
     )  # fmt: skip
     loop.reporter.assembled(recipe, model.summary())
     if resume:
         loop.restore()
+    watchers.start(loop.step)
     # Also when resuming: flags may have changed what the rest of the run does.
     processes.on_main(lambda: folder.write_recipe(recipe))
     with (
+        watchers.told(loop.plan, lambda: loop.step),
         failures_told(device, lambda: f"after step {loop.step}", folder.kept),
         absence_told(lambda: f"after step {loop.step}", folder.kept),
         cached(model.frozen, cache),
