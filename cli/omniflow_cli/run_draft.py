@@ -23,11 +23,12 @@ SETTINGS: Mapping[str, str] = {
         name: f"training.{name}"
         for name in (
             "batch_size", "epochs", "max_steps", "lr", "weight_decay", "warmup_steps", "grad_accum",
-            "ema_decay", "lr_schedule", "min_lr",
+            "ema_decay", "lr_schedule", "min_lr", "early_stopping",
             "log_interval", "eval_interval", "save_interval", "keep", "precision", "device", "seed",
             "cache",
         )
     },
+    "tracker": "training.trackers",
 }  # fmt: skip
 
 #: What `--backbone-config` takes in place of a file.
@@ -49,7 +50,7 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
 
     draft = base
     for name in (*NAMES, *LISTS):
-        if said[name] is not None and said[name] != []:
+        if is_said(said[name]):
             draft = Draft.from_mapping({name: said[name]}, where=flag_of(name)).over(draft)
     if said["backbone"] is not None:
         backbone = backbone_named(said["backbone"])
@@ -57,12 +58,17 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
     if said.get("backbone_config") is not None:
         draft = _with_transformer_config(draft, said)
     for name, key in SETTINGS.items():
-        if said[name] is not None:
+        if is_said(said[name]):
             draft = draft.with_setting(key, said[name], where=flag_of(name))
     for setting in said["setting"] or ():
         key, value = key_and_value(setting)
         draft = draft.with_setting(key, value, where="--set")
     return draft
+
+
+def is_said(value: Any) -> bool:
+    """Whether a flag was given; one that may be repeated is an empty list otherwise."""
+    return value is not None and value != []
 
 
 def _with_transformer_config(draft: Draft, said: Mapping[str, Any]) -> Draft:

@@ -14,7 +14,7 @@ from omniflow_cli.dry_run import dry_run as try_out
 from omniflow_cli.exits import OK
 from omniflow_cli.flags import AsJson, Verbose, flag_of, naming_flags, text
 from omniflow_cli.many_processes import launched, process_count
-from omniflow_cli.run_draft import SETTINGS, draft_of
+from omniflow_cli.run_draft import SETTINGS, draft_of, is_said
 from omniflow_cli.run_place import AUTO, choose_place
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def train(
     ] = None,
     log_interval: Annotated[str | None, text("Steps between two log lines.", "N", LOOP)] = None,
     eval_interval: Annotated[str | None, text("Steps between two evaluations.", "N", LOOP)] = None,
+    early_stopping: Annotated[
+        str | None, text("Evaluations without a better one that end the run; 0: never.", "N", LOOP)
+    ] = None,
     save_interval: Annotated[str | None, text("Steps between two checkpoints.", "N", LOOP)] = None,
     keep: Annotated[str | None, text("Step checkpoints kept, the newest.", "N", LOOP)] = None,
     precision: Annotated[str | None, text("auto, fp32 or bf16.", "NAME", LOOP)] = None,
@@ -88,6 +91,10 @@ def train(
             rich_help_panel=LOOP,
             show_default=False,
         ),
+    ] = None,
+    tracker: Annotated[
+        list[str] | None,
+        text("Tracker by name, repeatable: tensorboard, trackio or wandb.", "NAME", RUN),
     ] = None,
     num_processes: Annotated[
         str | None,
@@ -143,7 +150,7 @@ def train(
     place = choose_place(output_dir, resume, lambda: _stem(draft_of(said, base)))
     if place.is_resumed and recipe is None:
         base = Draft.from_file(str(place.folder))
-    flags = {key: flag_of(name) for name, key in SETTINGS.items() if said[name] is not None}
+    flags = {key: flag_of(name) for name, key in SETTINGS.items() if is_said(said[name])}
     if dry_run:
         count = process_count(num_processes)
         return try_out(draft_of(said, base), place, flags, processes=count, as_json=as_json)
@@ -205,6 +212,7 @@ def _content(result: RunResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "trainable": result.trainable,
         "texts_cut": result.texts_cut,
+        "stopped_early": result.is_stopped_early,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ from omniflow.training.preflight_data import DataReport, check_data
 from omniflow.training.run_folder import RunFolder
 from omniflow.training.schedule import Plan
 from omniflow.training.splits import open_datasets
+from omniflow.training.trackers import check_installed
 from omniflow.training.trial import Timing, Trial
 
 if TYPE_CHECKING:
@@ -122,6 +124,8 @@ class _DryRun:
         self._try(lambda: RunFolder(self.output_dir).check(resuming=self.resume))
         if recipe is None:
             return self.report
+        for name in recipe.training.trackers:
+            self._try(partial(check_installed, name))
         device = self._try(lambda: _device(recipe.training.device))
         self.report.device = None if device is None else str(device)
         objective: Objective | None = self._try(
