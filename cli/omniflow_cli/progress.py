@@ -87,6 +87,10 @@ class LineReporter(Reporter):
         best = "  (best)" if is_best else ""
         self.write(f"step {step}  {figures['split']}  {_measured(figures)}{best}")
 
+    def stopped_early(self, step: int, best: Mapping[str, Any]) -> None:
+        """Why the run ends before its last step."""
+        self.write(f"stopped early at step {step}: none has been better since step {best['step']}")
+
     def saved(self, folder: Path) -> None:
         """A checkpoint."""
         self.write(f"saved {folder}")

@@ -64,6 +64,8 @@ class TrainingOptions:
         log_interval: Steps between two lines of the log.
         eval_interval: Steps between two evaluations on the validation split.
         eval_batches: Batches of the validation split that are looked at.
+        early_stopping: Evaluations in a row that may pass without a better one before the run ends;
+            null or 0 for no such end.
         save_interval: Steps between two checkpoints.
         keep: Step checkpoints kept, the newest; best and latest stay whatever this says.
         precision: Number format of the forward pass; auto is bf16 on a GPU that has it, else fp32.
@@ -94,6 +96,7 @@ class TrainingOptions:
     log_interval: int = 100
     eval_interval: int = 1000
     eval_batches: int = 50
+    early_stopping: int | None = None
     save_interval: int = 5000
     keep: int = 3
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -114,6 +117,10 @@ class TrainingOptions:
                 raise ConfigError(name, getattr(self, name), expected="a whole number >= 1")
         if self.max_steps is not None and self.max_steps < 1:
             raise ConfigError("max_steps", self.max_steps, expected="a whole number >= 1, or null")
+        if self.early_stopping is not None and self.early_stopping < 0:
+            raise ConfigError(
+                "early_stopping", self.early_stopping, expected="a whole number >= 0, or null"
+            )
         if not 0 < self.lr < 1:
             raise ConfigError("lr", self.lr, expected="a number in (0, 1)")
         if not 0 <= self.min_lr <= self.lr:

@@ -26,6 +26,7 @@ class RunResult:
         seconds: Time spent in this process, evaluations and checkpoints included.
         trainable: Number of trained parameters.
         texts_cut: Texts of the training split that were longer than the limit, as met so far.
+        is_stopped_early: Whether it ended because evaluations no longer got better.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class RunResult:
     seconds: float
     trainable: int
     texts_cut: int
+    is_stopped_early: bool = False
 
 
 class Reporter:
@@ -61,6 +63,9 @@ class Reporter:
 
     def saved(self, folder: Path) -> None:
         """A checkpoint is written."""
+
+    def stopped_early(self, step: int, best: Mapping[str, Any]) -> None:
+        """The run ends after `step` steps, as evaluations no longer get better than the best."""
 
     def finished(self, result: RunResult) -> None:
         """All steps are taken."""

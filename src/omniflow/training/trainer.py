@@ -132,15 +132,25 @@ class TrainingLoop:
             if not self.validation.has_begun:
                 self._evaluate()
             self.reporter.started(self.plan, self.step, self.order.dataset.notices())
-            while self.step < self.plan.total_steps:
+            while not self._is_over:
                 self._take_step()
                 self._after_step()
                 self._stop_if_asked(interrupts)
+        if self._is_stopped_early:
+            self.reporter.stopped_early(self.step, self.validation.figures["best"])
         with self._averaged():
             self._save_model("final")
         result = self._result(time.perf_counter() - started)
         self.reporter.finished(result)
         return result
+
+    @property
+    def _is_stopped_early(self) -> bool:
+        return self.validation.is_patience_over and self.step < self.plan.total_steps
+
+    @property
+    def _is_over(self) -> bool:
+        return self.step >= self.plan.total_steps or self._is_stopped_early
 
     def _stop_if_asked(self, interrupts: Interrupts) -> None:
         """Save and leave when any of the processes got a signal."""
@@ -175,7 +185,7 @@ class TrainingLoop:
             )
         self.position = state["position"]
         self.plan = self._make_plan()
-        self.validation.figures = state["evaluations"]
+        self.validation.restore(state)
         self.processes.on_main(lambda: self.folder.forget_metrics_after(self.step))
 
     def _make_plan(self) -> Plan:
@@ -209,15 +219,18 @@ class TrainingLoop:
     def _after_step(self) -> None:
         options = self.options
         is_last = self.step == self.plan.total_steps
+        is_logged = is_last or self.step % options.log_interval == 0
         is_evaluated = is_last or self.step % options.eval_interval == 0
         is_saved = is_last or self.step % options.save_interval == 0
-        if is_evaluated or is_saved or self.step % options.log_interval == 0:
+        if is_evaluated or is_saved or is_logged:
             self.figures.check_finite(self.step, self.folder.kept())
-        if is_last or self.step % options.log_interval == 0:
+        if is_logged:
             self._log()
         if is_evaluated:
             self._evaluate()
-        if is_saved:
+        if self._is_over and not is_logged:
+            self._log()
+        if is_saved or self._is_over:
             self._save()
 
     def _log(self) -> None:
@@ -259,7 +272,7 @@ class TrainingLoop:
         started = time.perf_counter()
         self._share_buffers()
         with self._averaged():
-            figures = self.validation.measure(self.step)
+            figures = self.validation.measure(self.step, self.folder.kept())
             is_best = self.validation.take(figures)
             if is_best:
                 self._save_model("best")
@@ -288,7 +301,7 @@ class TrainingLoop:
         state = {
             "step": self.step,
             "position": self.position,
-            "evaluations": self.validation.figures,
+            **self.validation.state(),
             **self.figures.state(),
         }
         if self.average is not None:
@@ -312,4 +325,5 @@ class TrainingLoop:
             seconds=seconds,
             trainable=sum(p.numel() for p in self.model.trainable_parameters()),
             texts_cut=self.figures.texts_cut,
+            is_stopped_early=self._is_stopped_early,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from omniflow.draws import Draws
+from omniflow.errors import TrainingError
 from omniflow.seeds import mixed_seed
 from omniflow.training.device import autocast
 
@@ -34,6 +36,7 @@ class Validation:
 
     Attributes:
         figures: Those of the evaluations called first, last and best, as far as there are any.
+        since_best: Evaluations since the best one.
     """
 
     def __init__(
@@ -50,33 +53,70 @@ class Validation:
         self.options = options
         self.processes = processes
         self.figures: dict[str, dict[str, Any]] = {}
+        self.since_best = 0
 
     @property
     def has_begun(self) -> bool:
         """Whether the run was evaluated before its first step."""
         return "first" in self.figures
 
+    @property
+    def is_patience_over(self) -> bool:
+        """Whether `early_stopping` evaluations in a row were no better than the best."""
+        patience = self.options.early_stopping
+        return bool(patience) and self.since_best >= (patience or 0)
+
     @torch.no_grad()
-    def measure(self, step: int) -> dict[str, Any]:
-        """The figures of the model as it is, after so many steps."""
+    def measure(self, step: int, kept: str) -> dict[str, Any]:
+        """The figures of the model as it is.
+
+        Args:
+            step: Steps taken.
+            kept: What is left of the run.
+
+        Raises:
+            TrainingError: If a figure is not finite.
+        """
         started = time.perf_counter()
         self.model.eval()
         sums = self.processes.sum(self._sums_of_this_process())
+        figures = self.objective.summarise(sums)
+        broken = [f"{name}: {value}" for name, value in figures.items() if not math.isfinite(value)]
+        if broken:
+            raise TrainingError(
+                f"the evaluation after step {step} is not finite ({', '.join(broken)})",
+                notes=[kept, "try a smaller --lr, or --precision fp32"],
+            )
         return {
             "step": step,
             "split": "validation",
-            **self.objective.summarise(sums),
+            **figures,
             "seconds": round(time.perf_counter() - started, 3),
         }
 
     def take(self, figures: dict[str, Any]) -> bool:
-        """Note figures as the last; returns whether they are the best so far."""
+        """Note figures as the last; returns whether they are the best so far.
+
+        With early stopping they are told how many evaluations ago the best one was.
+        """
         is_best = self._is_best(figures)
+        self.since_best = 0 if is_best else self.since_best + 1
+        if self.options.early_stopping:
+            figures["since_best"] = self.since_best
         self.figures["last"] = figures
         self.figures.setdefault("first", figures)
         if is_best:
             self.figures["best"] = figures
         return is_best
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it, as plain data."""
+        return {"evaluations": self.figures, "evaluations_since_best": self.since_best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint holds."""
+        self.figures = state["evaluations"]
+        self.since_best = state.get("evaluations_since_best", 0)
 
     def _sums_of_this_process(self) -> dict[str, float]:
         sums: dict[str, float] = {}
