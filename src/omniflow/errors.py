@@ -170,6 +170,39 @@ class DataError(UsageError):
     """A dataset, or a record of it, that cannot be read."""
 
 
+class RecordError(DataError):
+    """One record of a dataset that cannot be read; a run leaves it out, up to a limit, and tells.
+
+    Args:
+        record: Id of the record, as its sample would have it.
+        reason: What is wrong with it, in one line.
+        dataset: Name of the dataset, where several are read as one.
+    """
+
+    def __init__(self, record: str, reason: str, *, dataset: str | None = None) -> None:
+        super().__init__(reason, where=f"record {record}")
+        self.record = record
+        self.reason = reason
+        self.dataset = dataset
+
+
+# A TypeError too: that is how Python is told that something has no length, by `list` for example.
+class UnknownLengthError(DataError, TypeError):
+    """A dataset is asked for its length, which is not known before its end.
+
+    Args:
+        where: The dataset.
+        expected: What is possible without.
+    """
+
+    def __init__(self, where: str, *, expected: str = "a dataset that is read by position") -> None:
+        super().__init__(
+            "it is streamed, and how many samples it has is only known at its end",
+            where=where,
+            expected=expected,
+        )
+
+
 class CheckpointError(UsageError):
     """A folder or file that is not a whole checkpoint of the expected kind."""
 
