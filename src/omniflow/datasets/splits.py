@@ -1,7 +1,8 @@
-"""The split that a dataset is asked for."""
+"""The split that a dataset is asked for, and the one that a text belongs to."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from omniflow.errors import DataError, closest
@@ -26,3 +27,15 @@ def require_split(split: str, splits: Sequence[str], *, where: str) -> str:
         expected=f"one of {', '.join(splits)}",
         nearest=closest(str(split), splits),
     )
+
+
+def text_place(text: str, seed: int) -> float:
+    """A number in [0, 1) that is the same for texts that differ in their spaces only.
+
+    Args:
+        text: The text.
+        seed: Another seed, other numbers.
+    """
+    words = f"{seed}\n{' '.join(text.split())}"
+    digest = hashlib.blake2b(words.encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 2**48

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from omniflow.datasets.splits import require_split
-from omniflow.datasets.text_files import TextFile, read_text_file
-from omniflow.errors import ConfigError, DataError
+from omniflow.datasets.text_files import open_text_file
+from omniflow.datasets.text_index import TextIndex, TextRules, index_texts
+from omniflow.datasets.text_stream import TextStream, problems_told, too_many_bad
+from omniflow.errors import ConfigError, DataError, UnknownLengthError
 from omniflow.interfaces.dataset import Dataset, Sample
 
-_BAD_SHOWN = 5
+#: Records of a stream that are looked at to find its column.
+_LOOKED_AT = 1000
+
+_ORDER = ("test", "validation", "train")
 
 
 class TextDataset(Dataset):
@@ -20,6 +28,9 @@ class TextDataset(Dataset):
     words and `seed` alone: equal texts never stand in two splits, and adding lines to the file
     moves no other line. Only where that leaves a split of a small file empty does it get the one
     text whose hash lies nearest; `notices` says so.
+
+    No text is held in memory, but those of a .parquet file. Opening a file reads it once, to find
+    where its texts are; streamed, it is read as training goes on, to its end again and again.
 
     Args:
         path: The file: UTF-8, ending in .txt, .jsonl, .csv or .parquet.
@@ -32,6 +43,8 @@ class TextDataset(Dataset):
         test_share: Share of the texts held out for testing, in [0, 1].
         bad_share: Share of records that may be unreadable before the file is refused, in [0, 1].
         seed: Another seed, another split.
+        streaming: Read the file as it comes: training begins at once, shuffles within
+            `training.shuffle_block` texts, and needs `training.max_steps`.
 
     Raises:
         ConfigError: If an option cannot have its value.
@@ -51,6 +64,7 @@ class TextDataset(Dataset):
         test_share: float = 0.05,
         bad_share: float = 0.01,
         seed: int = 0,
+        streaming: bool = False,
     ) -> None:
         _require_whole("min_chars", min_chars, least=1)
         _require_whole("max_chars", max_chars, least=min_chars)
@@ -66,104 +80,119 @@ class TextDataset(Dataset):
             )
         self.path = Path(path).expanduser()
         self.split = require_split(split, self.splits, where=str(path))
+        self.is_streaming = streaming
+        self._max_chars = max_chars
         self._notices: list[str] = []
-        file = read_text_file(self.path, column)
-        self._judge_bad(file, bad_share)
-        records = self._trim(file, min_chars, max_chars)
+        self._file = open_text_file(self.path, column, _LOOKED_AT if streaming else None)
+        rules = TextRules(min_chars, max_chars, seed)
         shares = (test_share, validation_share, 1.0 - test_share - validation_share)
-        self._records = self._select(records, shares, seed)
+        if streaming:
+            self._stream = TextStream(
+                self._file, self.path, rules, self._stretch(None, shares), bad_share
+            )
+        else:
+            self._index = index_texts(self._file, column, rules)
+            self._judge(self._index, bad_share, rules)
+            low, high = self._stretch(np.unique(self._index.places), shares)
+            is_ours = (low <= self._index.places) & (self._index.places < high)
+            self._chosen = np.flatnonzero(is_ours).astype(np.int32)
 
     def __len__(self) -> int:
-        return len(self._records)
+        if self.is_streaming:
+            raise UnknownLengthError(self.path.name, expected="streaming: false")
+        return len(self._chosen)
 
     def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self._records):
-            raise IndexError(f"index {index} is not in [0, {len(self._records)})")
-        line, text = self._records[index]
-        return Sample(id=f"{self.path.stem}:{line}", text=text, references=(text,))
+        if self.is_streaming:
+            return self.decode(next(self.records(index)))
+        if not 0 <= index < len(self._chosen):
+            raise IndexError(f"index {index} is not in [0, {len(self._chosen)})")
+        place = self._chosen[index]
+        offset, size = int(self._index.offsets[place]), int(self._index.sizes[place])
+        text = self._file.read(offset, size)[: self._max_chars]
+        return self._sample(int(self._index.lines[place]), text)
+
+    def records(self, start: int = 0) -> Iterator[Any]:
+        """Lines and texts of a stream, positions otherwise."""
+        return self._stream.records(start) if self.is_streaming else super().records(start)
+
+    def decode(self, record: Any) -> Sample:
+        """The sample of a record."""
+        return self._sample(*record) if self.is_streaming else self[record]
+
+    def length_of(self, record: Any) -> int:
+        """Characters of a text that is streamed; else bytes of its record, which are at hand."""
+        if self.is_streaming:
+            return len(record[1])
+        return min(int(self._index.sizes[self._chosen[record]]), self._max_chars)
 
     def notices(self) -> list[str]:
         """What was skipped, cut or moved, and where."""
         return list(self._notices)
 
-    def _judge_bad(self, file: TextFile, bad_share: float) -> None:
-        if not file.bad:
-            return
-        bad, total = len(file.bad), len(file.bad) + len(file.records)
-        shown = [f"line {line}: {why}" for line, why in sorted(file.bad)[:_BAD_SHOWN]]
-        if bad > _BAD_SHOWN:
-            shown.append(f"and {bad - _BAD_SHOWN} more")
+    def _sample(self, line: int, text: str) -> Sample:
+        return Sample(id=f"{self.path.stem}:{line}", text=text, references=(text,))
+
+    def _judge(self, index: TextIndex, bad_share: float, rules: TextRules) -> None:
+        """Refuse a file with too many bad records; tell of a few, and of what was left out."""
+        name, bad = self.path.name, index.bad
+        total = bad + index.short + len(index.lines)
         if bad > bad_share * total:
-            raise DataError(
-                f"{bad} of {total} records cannot be read",
-                where=str(self.path),
-                expected=f"at most {bad_share:.4g} of them (bad_share)",
-                notes=shown,
-            )
-        self._notices.append(
-            f"{self.path.name}: {bad} of {total} records skipped: {'; '.join(shown)}"
-        )
-
-    def _trim(self, file: TextFile, min_chars: int, max_chars: int) -> list[tuple[int, str]]:
-        kept = [(line, text) for line, text in file.records if len(text) >= min_chars]
-        short = len(file.records) - len(kept)
-        if short:
+            raise too_many_bad(self.path, bad, total, bad_share, index.problems)
+        if bad:
+            told = "; ".join(problems_told(bad, index.problems))
+            self._notices.append(f"{name}: {bad} of {total} records skipped: {told}")
+        if index.short:
             self._notices.append(
-                f"{self.path.name}: {short} texts of less than {min_chars} characters left out"
+                f"{name}: {index.short} texts of less than {rules.min_chars} characters left out"
             )
-        cut = [line for line, text in kept if len(text) > max_chars]
-        if cut:
+        if index.cut:
             self._notices.append(
-                f"{self.path.name}: {len(cut)} texts cut to {max_chars} characters, "
-                f"the first one in line {cut[0]}"
+                f"{name}: {index.cut} texts cut to {rules.max_chars} characters, "
+                f"the first one in line {index.first_cut}"
             )
-        return [(line, text[:max_chars]) for line, text in kept]
 
-    def _select(
-        self, records: list[tuple[int, str]], shares: tuple[float, ...], seed: int
-    ) -> list[tuple[int, str]]:
-        """The records of this split; `shares` are those of test, validation and train."""
-        # Test, validation and train are three stretches of [0, 1), in this order.
-        hashes = [_hash(text, seed) for _, text in records]
-        low, high = self._stretch(sorted(set(hashes)), shares)
-        return [
-            record for record, place in zip(records, hashes, strict=True) if low <= place < high
-        ]
+    def _stretch(self, places: Any, shares: tuple[float, ...]) -> tuple[float, float]:
+        """The part of [0, 1) that belongs to the split.
 
-    def _stretch(self, hashes: list[float], shares: tuple[float, ...]) -> tuple[float, float]:
-        order = ("test", "validation", "train")
+        Test, validation and train are three stretches, in this order.
+
+        Args:
+            places: Those of all texts, sorted, each once; None where they are not known, and no
+                split can be helped to its first text.
+            shares: Of test, validation and train.
+        """
         wanted = [share > 1e-9 for share in shares]
-        if not wanted[order.index(self.split)]:
+        at = _ORDER.index(self.split)
+        if not wanted[at]:
             raise DataError(
                 f"the {self.split} split is empty: its share is 0",
                 where=str(self.path),
                 expected="other values of validation_share and test_share",
             )
-        if len(hashes) < sum(wanted):
+        bounds = [shares[0], shares[0] + shares[1] if wanted[2] else 1.0]
+        if places is not None:
+            bounds = self._bounds_for_all(places, bounds, wanted)
+        edges = [0.0, *bounds, 1.0]
+        return edges[at], edges[at + 1]
+
+    def _bounds_for_all(self, places: Any, bounds: list[float], wanted: list[bool]) -> list[float]:
+        """Bounds that leave no split without a text that is to have some."""
+        if len(places) < sum(wanted):
             raise DataError(
-                f"{len(hashes)} different texts for {sum(wanted)} splits",
+                f"{len(places)} different texts for {sum(wanted)} splits",
                 where=str(self.path),
                 expected="at least one text a split",
             )
-        bounds = [shares[0], shares[0] + shares[1] if wanted[2] else 1.0]
-        counts = [sum(place < bound for place in hashes) for bound in bounds]
-        first = min(max(counts[0], wanted[0]), len(hashes) - wanted[1] - wanted[2])
-        second = min(max(counts[1], first + wanted[1]), len(hashes) - wanted[2])
+        counts = [int(count) for count in np.searchsorted(places, bounds)]
+        first = min(max(counts[0], int(wanted[0])), len(places) - wanted[1] - wanted[2])
+        second = min(max(counts[1], first + wanted[1]), len(places) - wanted[2])
         if [first, second] != counts:
             self._notices.append(
-                f"{self.path.name}: only {len(hashes)} different texts, so some were moved "
+                f"{self.path.name}: only {len(places)} different texts, so some were moved "
                 "to give every split at least one"
             )
-        edges = [0.0, *((*hashes, 1.0)[count] for count in (first, second)), 1.0]
-        at = order.index(self.split)
-        return edges[at], edges[at + 1]
-
-
-def _hash(text: str, seed: int) -> float:
-    """A number in [0, 1) that is the same for texts that differ in their spaces only."""
-    words = f"{seed}\n{' '.join(text.split())}"
-    digest = hashlib.blake2b(words.encode(), digest_size=6).digest()
-    return int.from_bytes(digest, "big") / 2**48
+        return [float(places[n]) if n < len(places) else 1.0 for n in (first, second)]
 
 
 def _require_whole(name: str, value: object, *, least: int) -> None:

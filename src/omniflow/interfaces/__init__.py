@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         TextFeatures,
         TokenBatch,
     )
-    from omniflow.interfaces.dataset import Audio, Dataset, Sample
+    from omniflow.interfaces.dataset import Audio, Dataset, Sample, StreamingDataset
     from omniflow.interfaces.encoder import Encoder
     from omniflow.interfaces.head import Head, HeadOutput
     from omniflow.interfaces.metric import Metric, Prediction, Score, TokenScores
@@ -40,6 +40,7 @@ __all__ = [
     "Refiner",
     "Sample",
     "Score",
+    "StreamingDataset",
     "Streams",
     "TextCondition",
     "TextFeatures",
@@ -65,6 +66,7 @@ __getattr__ = lazy_exports(
         "Refiner": "omniflow.interfaces.refiner",
         "Sample": "omniflow.interfaces.dataset",
         "Score": "omniflow.interfaces.metric",
+        "StreamingDataset": "omniflow.interfaces.dataset",
         "JointPrediction": "omniflow.interfaces.backbone",
         "Streams": "omniflow.interfaces.backbone",
         "TextCondition": "omniflow.interfaces.backbone",

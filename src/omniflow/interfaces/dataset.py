@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from omniflow.errors import UnknownLengthError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +63,31 @@ class Dataset(ABC):
     def __getitem__(self, index: int) -> Sample:
         """The sample at `index`, in [0, len(self))."""
 
+    #: Whether samples are best read in the order of their source, by `records`, and how many there
+    #: are is only known at its end.
+    is_streaming: bool = False
+
+    def records(self, start: int = 0) -> Iterator[Any]:
+        """What samples are made of, undecoded, from number `start` to the end, in source order.
+
+        For a dataset that is read by position these are the positions. Many are held at a time, so
+        a record is to be small: bytes, or where they lie, rather than a picture.
+        """
+        return iter(range(start, len(self)))
+
+    def decode(self, record: Any) -> Sample:
+        """The sample that is made of one of the `records`."""
+        return self[record]
+
+    def length_of(self, record: Any) -> int | None:
+        """How long the text of a record's sample is, in any unit, where that is cheap to tell.
+
+        Samples of similar length are then put into one batch (`training.group_by_length`).
+        """
+        return None
+
     def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
+        return (self.decode(record) for record in self.records())
 
     def restrict_to(self, modalities: Collection[str]) -> None:
         """Leave out what nobody will read, so that it need not be drawn or decoded.
@@ -73,3 +99,29 @@ class Dataset(ABC):
     def notices(self) -> list[str]:
         """What a person should know about this source, for example how many lines were cut."""
         return []
+
+
+class StreamingDataset(Dataset):
+    """Samples that are read one after the other, from any of them on, to an end not known before.
+
+    What is read is the same every time, so that a run is resumed by reading from where it was:
+    nothing about a stream is saved.
+    """
+
+    is_streaming = True
+
+    @abstractmethod
+    def records(self, start: int = 0) -> Iterator[Any]:
+        """Undecoded records from number `start` on, without a gap, the same in every reading."""
+
+    @abstractmethod
+    def decode(self, record: Any) -> Sample:
+        """The sample that is made of a record."""
+
+    def __len__(self) -> int:
+        raise UnknownLengthError(type(self).__name__)
+
+    def __getitem__(self, index: int) -> Sample:
+        for record in islice(self.records(index), 1):
+            return self.decode(record)
+        raise IndexError(index)

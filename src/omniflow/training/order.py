@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import lru_cache
-
-import torch
+from typing import Any
 
 from omniflow.errors import DataError
 from omniflow.interfaces import Dataset, Sample
-from omniflow.seeds import mixed_seed
+from omniflow.training.length_groups import LengthGroups
+from omniflow.training.shuffling import BlockShuffle, WholeShuffle
 
 
 class JoinedDataset(Dataset):
@@ -18,9 +17,17 @@ class JoinedDataset(Dataset):
 
     Args:
         parts: The datasets, at least one, none of them empty.
+
+    Raises:
+        DataError: If one of them is streamed: nobody knows where the next one begins.
     """
 
     def __init__(self, parts: Sequence[Dataset]) -> None:
+        if any(part.is_streaming for part in parts):
+            raise DataError(
+                f"{len(parts)} datasets, of which one is streamed",
+                expected="a streamed dataset alone, or streaming: false for all of them",
+            )
         self.parts = parts
 
     def __len__(self) -> int:
@@ -33,6 +40,14 @@ class JoinedDataset(Dataset):
                 return replace(sample, id=f"{position}/{sample.id}")
             index -= len(part)
         raise IndexError(index)
+
+    def length_of(self, record: Any) -> int | None:
+        """The length that the part knows."""
+        for part in self.parts:
+            if record < len(part):
+                return part.length_of(record)
+            record -= len(part)
+        raise IndexError(record)
 
     def restrict_to(self, modalities: Collection[str]) -> None:
         """Restrict every part."""
@@ -48,29 +63,52 @@ class SampleOrder:
     """Shuffled samples without end: epoch after epoch, each in an order of its own.
 
     Positions count samples from the start of the run. Where they fall in batches, steps and
-    processes does not matter, and a batch may reach into the next epoch.
+    processes does not matter, and a batch may reach into the next epoch. A stream is shuffled
+    within blocks of consecutive records, so that any position is reached by reading from its block.
 
     Args:
         dataset: Where the samples come from.
         seed: Decides the order of every epoch.
+        shuffle_block: Records of a stream that are shuffled among themselves.
+        group: How many samples, those of a step, are to have texts of similar length; None for no
+            such order. See `LengthGroups`.
 
     Raises:
         DataError: If the dataset is empty.
     """
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
-        if len(dataset) == 0:
-            raise DataError("the training split is empty", expected="at least one sample")
+    def __init__(
+        self, dataset: Dataset, seed: int, *, shuffle_block: int = 1000, group: int | None = None
+    ) -> None:
         self.dataset = dataset
-        self._order = lru_cache(maxsize=2)(lambda epoch: _permutation(len(dataset), seed, epoch))
+        first = next(dataset.records(), None)
+        if first is None:
+            raise DataError("the training split is empty", expected="at least one sample")
+        self._shuffle: BlockShuffle | WholeShuffle = (
+            BlockShuffle(dataset, seed, shuffle_block)
+            if dataset.is_streaming
+            else WholeShuffle(len(dataset), seed)
+        )
+        self._groups = None
+        self._is_ungrouped = group is not None and dataset.length_of(first) is None
+        if group is not None and not self._is_ungrouped:
+            self._groups = LengthGroups(self._shuffle, self._length, group, seed)
+
+    @property
+    def length(self) -> int | None:
+        """Samples of an epoch; None as long as the end of a stream has not been reached."""
+        return self._shuffle.length
 
     def samples(self, positions: Sequence[int]) -> list[Sample]:
         """The samples at some positions of the run."""
-        places = [divmod(position, len(self.dataset)) for position in positions]
-        return [self.dataset[self._order(epoch)[within]] for epoch, within in places]
+        if self._groups is not None:
+            positions = [self._groups.place(position) for position in positions]
+        return [self.dataset.decode(self._shuffle.record(position)) for position in positions]
 
+    def notices(self) -> list[str]:
+        """What a person should know about the data, and about their order."""
+        told = ["training.group_by_length has no effect: the dataset does not tell lengths"]
+        return [*self.dataset.notices(), *(told if self._is_ungrouped else [])]
 
-def _permutation(length: int, seed: int, epoch: int) -> list[int]:
-    generator = torch.Generator().manual_seed(mixed_seed(seed, epoch))
-    order: list[int] = torch.randperm(length, generator=generator).tolist()
-    return order
+    def _length(self, position: int) -> int:
+        return self.dataset.length_of(self._shuffle.record(position)) or 0

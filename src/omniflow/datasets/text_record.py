@@ -1,0 +1,124 @@
+"""The records of a file of texts: what each kind of file has to tell about them."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from omniflow.errors import DataError
+
+_JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+
+
+class Found(NamedTuple):
+    """A record of a file; no text and no problem for a blank one.
+
+    Args:
+        line: Its first line, from 1; rows count as lines in a .parquet file.
+        offset: Where it begins: a byte of the file, or a row of a .parquet file.
+        size: Its bytes, or 1 for a row.
+        text: Its text.
+        problem: What is wrong with it; it has no text then.
+    """
+
+    line: int
+    offset: int
+    size: int
+    text: str | None
+    problem: str | None = None
+
+
+class TextFile(ABC):
+    """The records of a file, in order, and each from its place.
+
+    Args:
+        path: The file.
+        column: The column that holds the texts; when None, the one called text or caption, or
+            else the only one that holds text. A .txt file has none.
+        looked_at: Records that are looked at to find that column; all of them when None.
+
+    Attributes:
+        state: Size and time of the file when it was opened.
+    """
+
+    def __init__(self, path: Path, column: str | None, looked_at: int | None = None) -> None:
+        self.path = path
+        self.state = state_of(path)
+        self._column = column
+        self._looked_at = looked_at
+
+    @abstractmethod
+    def scan(self, line: int = 1, offset: int = 0) -> Iterator[Found]:
+        """Every record from a place on where one begins.
+
+        Raises:
+            DataError: If the file is not UTF-8 or cannot be read, or its column holds no text.
+            UnknownNameError: If there is no such column.
+        """
+
+    @abstractmethod
+    def read(self, offset: int, size: int) -> str:
+        """The text of a record, which was found to have one.
+
+        Raises:
+            DataError: If the file has changed since it was opened.
+        """
+
+
+def state_of(path: Path | int) -> tuple[int, int]:
+    """Size of a file and time of its last change; `path` may be the number of an open one."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def found_value(line: int, offset: int, size: int, value: object) -> Found:
+    """A record whose column holds some value."""
+    problem = _problem_of(value)
+    return Found(line, offset, size, None if problem else usable_text(value), problem)
+
+
+def _problem_of(value: object) -> str | None:
+    if not isinstance(value, str):
+        return f"{type_name(value)} where text was expected"
+    if not _is_whole(value):
+        return "half of a surrogate pair, not a whole character"
+    return None
+
+
+def usable_text(value: object) -> str | None:
+    """A text that is not blank."""
+    return value if isinstance(value, str) and value and not value.isspace() else None
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """What to say of a file that the system does not let us read."""
+    return DataError(f"cannot be read ({error.strerror or error})", where=str(path))
+
+
+def not_utf8(path: Path, line: int, byte: int, position: int) -> DataError:
+    """What to say of a byte that stands where text cannot have it."""
+    return DataError(
+        f"byte 0x{byte:02x} at position {position} is not UTF-8",
+        where=f"{path}:{line}",
+        expected="text in UTF-8",
+        notes=["convert it, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"],
+    )
+
+
+def _is_whole(text: str) -> bool:
+    """Whether `text` can be written down: JSON can spell a lone half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def type_name(value: object) -> str:
+    """A value of JSON in words."""
+    if value is None:
+        return "nothing"
+    return _JSON_TYPES.get(type(value), "text" if isinstance(value, str) else "an object")
