@@ -33,8 +33,18 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def key_and_value(setting: str) -> tuple[str, str]:
+def key_and_value(
+    setting: str,
+    *,
+    flag: str = "--set",
+    example: str = "section.option=value, such as head.codebook_size=4096",
+) -> tuple[str, str]:
     """Take `head.codebook_size=4096` apart.
+
+    Args:
+        setting: What was said.
+        flag: Where it was said.
+        example: What would have been right.
 
     Raises:
         UsageError: If there is no `=`, or nothing before it.
@@ -43,8 +53,8 @@ def key_and_value(setting: str) -> tuple[str, str]:
     if not equals or not key.strip():
         raise UsageError(
             f"{setting!r} says no value",
-            where="--set",
-            expected="section.option=value, such as head.codebook_size=4096",
+            where=flag,
+            expected=example,
         )
     return key.strip(), value
 

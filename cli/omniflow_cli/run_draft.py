@@ -60,6 +60,9 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
     for name, key in SETTINGS.items():
         if is_said(said[name]):
             draft = draft.with_setting(key, said[name], where=flag_of(name))
+    for scale in said.get("lr_scale") or ():
+        part, factor = key_and_value(scale, flag="--lr-scale", example="refiner=0.5")
+        draft = draft.with_setting(f"training.lr_scale.{part}", factor, where="--lr-scale")
     for setting in said["setting"] or ():
         key, value = key_and_value(setting)
         draft = draft.with_setting(key, value, where="--set")

@@ -57,6 +57,10 @@ def train(
     epochs: Annotated[str | None, text("Passes over the training split.", "N", LOOP)] = None,
     max_steps: Annotated[str | None, text("Steps after which to stop.", "N", LOOP)] = None,
     lr: Annotated[str | None, text("Peak learning rate.", "X", LOOP)] = None,
+    lr_scale: Annotated[
+        list[str] | None,
+        text("Factor of a part's learning rate, repeatable: refiner=0.5.", "PART=X", LOOP),
+    ] = None,
     weight_decay: Annotated[str | None, text("Weight decay of AdamW.", "X", LOOP)] = None,
     warmup_steps: Annotated[
         str | None, text("Steps over which the learning rate rises.", "N", LOOP)

@@ -20,6 +20,9 @@ LIST_SECTIONS = ("encoder", "dataset")
 #: What `training.trackers` may name.
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
+#: What a run may train, as `training.lr_scale` calls it.
+TRAINED_PARTS = ("transformer", "head", "refiner", "projection", "adapters")
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -49,7 +52,9 @@ class TrainingOptions:
         epochs: Passes over the training split; `max_steps` may end the run earlier.
         max_steps: Number of steps after which the run ends; null for no limit.
         lr: Peak learning rate of AdamW.
-        weight_decay: Weight decay of AdamW.
+        lr_scale: Part (transformer, head, refiner, projection, adapters) -> factor of its learning
+            rate; 1 for a part that is not named.
+        weight_decay: Weight decay of AdamW; biases, norms, embeddings and codebooks do not decay.
         warmup_steps: Steps over which the learning rate rises from zero, whatever the schedule. At
             most a tenth of the run.
         lr_schedule: How the learning rate goes on after that: cosine falls to `min_lr` along half a
@@ -84,6 +89,7 @@ class TrainingOptions:
     epochs: int = 3
     max_steps: int | None = None
     lr: float = 1e-4
+    lr_scale: Mapping[str, float] | None = None
     weight_decay: float = 0.01
     warmup_steps: int = 500
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -125,6 +131,16 @@ class TrainingOptions:
             raise ConfigError("lr", self.lr, expected="a number in (0, 1)")
         if not 0 <= self.min_lr <= self.lr:
             raise ConfigError("min_lr", self.min_lr, expected=f"a number in [0, lr], lr={self.lr}")
+        for part, scale in (self.lr_scale or {}).items():
+            if part not in TRAINED_PARTS:
+                raise ConfigError(
+                    "lr_scale",
+                    {part: scale},
+                    expected=f"some of {', '.join(TRAINED_PARTS)}",
+                    nearest=closest(part, TRAINED_PARTS),
+                )
+            if not 0 < scale < float("inf"):
+                raise ConfigError("lr_scale", {part: scale}, expected="numbers above 0")
         if not 0 < self.grad_clip < float("inf"):
             raise ConfigError("grad_clip", self.grad_clip, expected="a number above 0")
         if not 0 <= self.ema_decay < 1:

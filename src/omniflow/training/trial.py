@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from omniflow.draws import Draws
-from omniflow.errors import ConfigError, TrainingError
+from omniflow.errors import TrainingError
 from omniflow.training.device import autocast
 from omniflow.training.live_bytes import LiveBytes
 from omniflow.training.memory import MemoryEstimate, optimizer_bytes, part_sizes, tensor_bytes
+from omniflow.training.optimizer import make_optimizer
 from omniflow.training.shapes_only import CardKernels
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Trial:
         validation: Where those of the evaluation batch come from.
 
     Raises:
-        ConfigError: If nothing of the model is trained.
+        ConfigError: If nothing of the model is trained, or `lr_scale` names a part that is not.
     """
 
     def __init__(
@@ -76,13 +77,7 @@ class Trial:
         self.train = train
         self.validation = validation
         self.parameters = list(model.trainable_parameters())
-        if not self.parameters:
-            raise ConfigError(
-                "head", "without parameters", expected="something to train in head or refiner"
-            )
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=options.lr, weight_decay=options.weight_decay
-        )
+        self.optimizer = make_optimizer(model, options)
 
     def evaluate(self) -> float:
         """Measure one evaluation batch; returns the seconds that it took."""

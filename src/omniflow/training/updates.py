@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from omniflow.errors import ConfigError, DataError
+from omniflow.errors import DataError
 from omniflow.interfaces import Batch, Losses, Objective
 from omniflow.seeds import mixed_seed
+from omniflow.training.optimizer import make_optimizer, set_lr
 from omniflow.training.parallel import make_accelerator
 from omniflow.training.step import LossModule, Shares
 
@@ -32,7 +33,7 @@ class Updates:
         figures: Where losses and norms are added up.
 
     Raises:
-        ConfigError: If nothing of the model is trained.
+        ConfigError: If nothing of the model is trained, or `lr_scale` names a part that is not.
     """
 
     def __init__(
@@ -48,16 +49,12 @@ class Updates:
         self.options = options
         self.processes = processes
         self.figures = figures
-        parameters = list(model.trainable_parameters())
-        if not parameters:
-            raise ConfigError(
-                "head", "without parameters", expected="something to train in head or refiner"
-            )
         self.accelerator = make_accelerator(processes, model.device)
-        self.module, self.optimizer = self.accelerator.prepare(
-            LossModule(model, objective, options.precision),
-            torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay),
+        self.module, prepared = self.accelerator.prepare(
+            LossModule(model, objective, options.precision), make_optimizer(model, options)
         )
+        # What accelerate lays around it is for scripts that leave accumulation to it.
+        self.optimizer: torch.optim.Optimizer = prepared.optimizer
 
     def take(self, step: int, batches: Sequence[Batch], lr: float) -> None:
         """Take one step.
@@ -65,7 +62,7 @@ class Updates:
         Args:
             step: Steps taken before.
             batches: This process's batches of the step.
-            lr: The learning rate.
+            lr: The learning rate, before a part's own factor.
 
         Raises:
             DataError: If the batches of other processes do not go with these.
@@ -85,8 +82,7 @@ class Updates:
         )
         self.figures.add({"grad_norm": norm / self.processes.count})
         self.figures.count(("loss", "grad_norm", *shares.totals))
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(self.optimizer, lr)
         self.optimizer.step()
 
     def _check_alike(self, shares: Shares, step: int) -> None:
