@@ -97,7 +97,7 @@ class Hooks:
 
         Args:
             folder: The run's folder.
-            how: `finished`, `interrupted` (Ctrl-C or SIGTERM; the state is saved) or `failed`.
+            how: `finished` (early stopping included), `interrupted` (Ctrl-C or SIGTERM; the state is saved) or `failed`.
             step: Steps taken.
             error: What ended the run, in one line with secrets hidden; empty when it finished.
             figures: Those of the last evaluation; empty if there was none.

@@ -133,6 +133,11 @@ class Everyone(Reporter):
         for reporter in self.reporters:
             reporter.saved(folder)
 
+    def stopped_early(self, step: int, best: Mapping[str, Any]) -> None:
+        """Tell all."""
+        for reporter in self.reporters:
+            reporter.stopped_early(step, best)
+
     def finished(self, result: RunResult) -> None:
         """Tell all."""
         for reporter in self.reporters:
