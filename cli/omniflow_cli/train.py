@@ -82,7 +82,7 @@ def train(
     ] = None,
     save_interval: Annotated[str | None, text("Steps between two checkpoints.", "N", LOOP)] = None,
     keep: Annotated[str | None, text("Step checkpoints kept, the newest.", "N", LOOP)] = None,
-    precision: Annotated[str | None, text("auto, fp32 or bf16.", "NAME", LOOP)] = None,
+    precision: Annotated[str | None, text("auto, fp32, bf16 or fp16.", "NAME", LOOP)] = None,
     device: Annotated[
         str | None, text("auto, cpu, cuda, cuda:1 or mps; meta with --dry-run.", "NAME", LOOP)
     ] = None,

@@ -74,6 +74,7 @@ class TrainingOptions:
         save_interval: Steps between two checkpoints.
         keep: Step checkpoints kept, the newest; best and latest stay whatever this says.
         precision: Number format of the forward pass; auto is bf16 on a GPU that has it, else fp32.
+            fp16 scales the loss so that small gradients survive, and skips steps that overflow.
         device: auto, cpu, cuda, cuda:1, mps; auto takes a GPU when there is one.
         seed: Start of every random number of the run.
         cache: Whether what frozen parts make of texts, pictures and sounds is kept on disk and
@@ -105,7 +106,7 @@ class TrainingOptions:
     early_stopping: int | None = None
     save_interval: int = 5000
     keep: int = 3
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: str = "auto"
     seed: int = 42
     cache: bool = True

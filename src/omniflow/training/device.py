@@ -37,7 +37,9 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context of a forward pass in `fp32`, `bf16`, or what `auto` makes of the device."""
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    is_bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_bf16)
+    """The context of a forward pass in a `training.precision`; `auto` asks the device."""
+    if precision == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16" if has_bf16 else "fp32"
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")

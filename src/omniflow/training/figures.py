@@ -15,6 +15,9 @@ from omniflow.interfaces import HEAD_LOSSES
 if TYPE_CHECKING:
     from omniflow.training.processes import Processes
 
+#: Steps that were left out because gradients overflowed; the interval's number, and no mean.
+SKIPPED_STEPS = "skipped_steps"
+
 _PREFIX = "sum."
 
 
@@ -91,10 +94,17 @@ class RunningFigures:
 
     def take_means(self) -> dict[str, float]:
         """The settled means, each over the steps that had the figure; then all begins anew."""
+        sums = {name: float(value) for name, value in self.sums.items()}
+        skipped = sums.pop(SKIPPED_STEPS, None)
+        if skipped:
+            # Their gradients have no length.
+            self.counts["grad_norm"] = max(1.0, self.counts["grad_norm"] - round(skipped))
         means = {
-            name: float(value) / self.counts.get(name, self.counts.get(HEAD_LOSSES, 1.0))
-            for name, value in self.sums.items()
+            name: value / self.counts.get(name, self.counts.get(HEAD_LOSSES, 1.0))
+            for name, value in sums.items()
         }
+        if skipped is not None:
+            means[SKIPPED_STEPS] = round(skipped)
         self.sums, self.counts = {}, {}
         return means
 

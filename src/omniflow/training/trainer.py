@@ -24,7 +24,7 @@ from omniflow.training.reporter import Reporter, RunResult
 from omniflow.training.run_folder import RunFolder
 from omniflow.training.schedule import Plan
 from omniflow.training.splits import open_datasets
-from omniflow.training.state import optimizer_tensors, restore_optimizer
+from omniflow.training.state import optimizer_tensors
 from omniflow.training.updates import Updates
 from omniflow.training.validation import Validation
 from omniflow.training.watchers import Watchers
@@ -158,7 +158,7 @@ class TrainingLoop:
             number for number in self.processes.gather(interrupts.received) if number is not None
         ]
         if received:
-            self.figures.check_finite(self.step, self.folder.kept())
+            self._check_finite()
             saved = self._save()
             raise InterruptedRunError(received[0], str(saved), self.step)
 
@@ -172,7 +172,7 @@ class TrainingLoop:
         config = read_config(self.folder.latest / "config.json")
         check_backbone(self.model, config["backbone_identity"], self.folder.latest)
         self.model.load_trained_state(trained, where=str(self.folder.latest))
-        restore_optimizer(self.updates.optimizer, tensors)
+        self.updates.restore(tensors, state)
         self.figures.restore(tensors, state)
         if self.average is not None:
             self.average.restore(tensors, state.get("ema_updates", 0))
@@ -223,7 +223,7 @@ class TrainingLoop:
         is_evaluated = is_last or self.step % options.eval_interval == 0
         is_saved = is_last or self.step % options.save_interval == 0
         if is_evaluated or is_saved or is_logged:
-            self.figures.check_finite(self.step, self.folder.kept())
+            self._check_finite()
         if is_logged:
             self._log()
         if is_evaluated:
@@ -232,6 +232,11 @@ class TrainingLoop:
             self._log()
         if is_saved or self._is_over:
             self._save()
+
+    def _check_finite(self) -> None:
+        """Stop before numbers that are none reach a checkpoint."""
+        self.figures.check_finite(self.step, self.folder.kept())
+        self.updates.check_scale(self.step, self.folder.kept())
 
     def _log(self) -> None:
         steps = self.step % self.options.log_interval or self.options.log_interval
@@ -303,6 +308,7 @@ class TrainingLoop:
             "position": self.position,
             **self.validation.state(),
             **self.figures.state(),
+            **self.updates.state(),
         }
         if self.average is not None:
             tensors |= self.average.tensors()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from omniflow.errors import DataError
+from omniflow.errors import DataError, TrainingError
 from omniflow.interfaces import Batch, Losses, Objective
 from omniflow.seeds import mixed_seed
+from omniflow.training.figures import SKIPPED_STEPS
 from omniflow.training.optimizer import make_optimizer, set_lr
 from omniflow.training.parallel import make_accelerator
+from omniflow.training.state import restore_optimizer
 from omniflow.training.step import LossModule, Shares
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from omniflow.recipe import TrainingOptions
     from omniflow.training.figures import RunningFigures
     from omniflow.training.processes import Processes
+
+#: Thirty overflows in a row after the first scale: then it is not the scale.
+SMALLEST_SCALE = 2.0**-14
 
 
 class Updates:
@@ -55,6 +61,9 @@ class Updates:
         )
         # What accelerate lays around it is for scripts that leave accumulation to it.
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self.scaler = torch.amp.GradScaler(
+            model.device.type, enabled=options.precision == "fp16"
+        )
 
     def take(self, step: int, batches: Sequence[Batch], lr: float) -> None:
         """Take one step.
@@ -76,14 +85,59 @@ class Updates:
             self._add_gradients(part, batch, shares)
         if self._is_reduced_here:
             self.processes.average_gradients(self.model.trainable_parameters())
+        self.scaler.unscale_(self.optimizer)
         # Clip before the step: clipping after it bounds a gradient nobody uses again.
         norm = self.accelerator.clip_grad_norm_(
             self.model.trainable_parameters(), self.options.grad_clip
         )
-        self.figures.add({"grad_norm": norm / self.processes.count})
+        self._add_norm(norm / self.processes.count)
         self.figures.count(("loss", "grad_norm", *shares.totals))
         set_lr(self.optimizer, lr)
-        self.optimizer.step()
+        # The fused optimizer looks on the device whether the step is to be skipped.
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def check_scale(self, step: int, kept: str) -> None:
+        """Stop when no scale of the loss is left at which gradients are finite.
+
+        Args:
+            step: Steps taken.
+            kept: What is left of the run.
+
+        Raises:
+            TrainingError: If so.
+        """
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise TrainingError(
+                f"gradients overflow in fp16 at step {step}, however the loss is scaled",
+                notes=[kept, "try --precision bf16 or fp32, or a smaller --lr"],
+            )
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the optimizer's memory, as plain data."""
+        return {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Take up what a checkpoint holds; one of another precision has no scale to go on with.
+
+        Raises:
+            CheckpointError: If it is the memory of other parameters.
+        """
+        restore_optimizer(self.optimizer, tensors)
+        if self.scaler.is_enabled() and "scaler" in state:
+            self.scaler.load_state_dict(dict(state["scaler"]))
+
+    def _add_norm(self, norm: Tensor) -> None:
+        if not self.scaler.is_enabled():
+            self.figures.add({"grad_norm": norm})
+            return
+        overflows = ~norm.isfinite()
+        self.figures.add(
+            {
+                "grad_norm": norm.masked_fill(overflows, 0.0),
+                SKIPPED_STEPS: overflows / self.processes.count,
+            }
+        )
 
     def _check_alike(self, shares: Shares, step: int) -> None:
         """Refuse a step in which a head that counts what it sees would wait for others for ever."""
@@ -115,5 +169,5 @@ class Updates:
             losses = shares.scaled(part, Losses(*self.module(batch)))
             total = losses.total
             # The processes' gradients are averaged, and the shares have taken care of that.
-            self.accelerator.backward(total * self.processes.count)
+            self.accelerator.backward(self.scaler.scale(total * self.processes.count))
         self.figures.add({**losses.terms, "loss": total})
