@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -23,6 +24,9 @@ _WRONG_TARGET = (PermissionError, FileExistsError, IsADirectoryError, NotADirect
 
 #: Letters of a target's name that its temporary neighbour shares: the rest of it is long enough.
 _SHARED_NAME = 40
+
+#: Names of temporary neighbours, and of a folder that was moved aside.
+_BESIDE = re.compile(r"\.(.+)\.(?:[0-9a-f]{32}\.tmp|[a-z0-9_]{8}(?:\.previous)?)")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -131,6 +135,30 @@ def writing_folder(target: Path) -> Iterator[Path]:
             for leftover in (temporary, previous):
                 if leftover.exists():
                     shutil.rmtree(leftover)
+
+
+def remove_leftovers(folder: Path, names: re.Pattern[str]) -> None:
+    """Remove what processes that were killed have left beside the targets that they wrote.
+
+    Where a folder had been moved aside and nothing has taken its place, it is put back. Nobody may
+    be writing the targets meanwhile.
+
+    Args:
+        folder: Where they are; it need not exist.
+        names: Names of the targets, the first `_SHARED_NAME` letters of each.
+    """
+    # Backwards, so that NAME.previous comes before NAME.
+    for place in sorted(folder.glob(".*"), reverse=True):
+        found = _BESIDE.fullmatch(place.name)
+        if found is None or not names.fullmatch(found[1]):
+            continue
+        target = folder / found[1]
+        if place.suffix == ".previous" and not target.exists():
+            os.replace(place, target)
+        elif place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 
 import pytest
@@ -10,6 +11,7 @@ from omniflow.errors import OmniFlowError, UsageError
 from omniflow.files import (
     check_name,
     check_new_folder,
+    remove_leftovers,
     replacing,
     write_json,
     write_text,
@@ -269,3 +271,20 @@ def test_file_where_a_folder_is_to_be_is_left_alone(tmp_path):
         raise AssertionError("the block must not run")
     assert (tmp_path / "model").read_text() == "precious"
     assert everything_in(tmp_path) == ["model"]
+
+
+def test_what_killed_processes_left_is_removed_and_what_they_moved_aside_put_back(tmp_path):
+    names = re.compile("best|final|metrics.jsonl")
+    hexadecimal = "0123456789abcdef" * 2
+    for folder in ("best", ".best.a_b1c2d3", ".best.x_y1z2w3.previous", ".final.abcdefgh",
+                   ".final.abcdefgh.previous", ".other.abcdefgh", ".best.kept"):  # fmt: skip
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "name").write_text(folder)
+    for file in (f".metrics.jsonl.{hexadecimal}.tmp", f".notes.{hexadecimal}.tmp", "metrics.jsonl"):
+        (tmp_path / file).write_text(file)
+    remove_leftovers(tmp_path, names)
+    left = {".best.kept", ".other.abcdefgh", f".notes.{hexadecimal}.tmp", "metrics.jsonl"}
+    assert {place.name for place in tmp_path.iterdir()} == {*left, "best", "final"}
+    assert (tmp_path / "best/name").read_text() == "best"
+    assert (tmp_path / "final/name").read_text() == ".final.abcdefgh.previous"
+    remove_leftovers(tmp_path / "nowhere", names)

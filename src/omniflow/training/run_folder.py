@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omniflow.checkpoints import read_json, read_tensors, write_tensors
 from omniflow.errors import CheckpointError, UsageError
-from omniflow.files import write_json, write_text, writing_folder
+from omniflow.files import remove_leftovers, write_json, write_text, writing_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from omniflow.recipe import Recipe
 
 STATE_FOLDER = "training_state"
+
+#: What a run replaces as a whole.
+_REPLACED = re.compile(r"best|final|step-\d+|recipe\.yaml|metrics\.jsonl")
 
 
 class RunFolder:
@@ -89,6 +93,13 @@ class RunFolder:
             except json.JSONDecodeError:
                 break
         write_text(path, "".join(line + "\n" for line in kept))
+
+    def remove_leftovers(self) -> None:
+        """Remove what was being written when the run was killed; it may be as large as a model."""
+        for folder in (self.path, self.path / "checkpoints"):
+            remove_leftovers(folder, _REPLACED)
+        for link in self.path.glob(".latest.*"):
+            link.unlink()
 
     def save_checkpoint(
         self,
