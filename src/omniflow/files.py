@@ -26,7 +26,7 @@ _WRONG_TARGET = (PermissionError, FileExistsError, IsADirectoryError, NotADirect
 _SHARED_NAME = 40
 
 #: Names of temporary neighbours, and of a folder that was moved aside.
-_BESIDE = re.compile(r"\.(.+)\.(?:[0-9a-f]{32}\.tmp|[a-z0-9_]{8}(?:\.previous)?)")
+_BESIDE = re.compile(r"\.(.+?)\.(?:[0-9a-f]{32}\.tmp|[a-z0-9_]{8}(?:\.previous)?)")
 
 
 def write_text(path: str | Path, text: str) -> None:
