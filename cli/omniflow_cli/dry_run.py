@@ -61,7 +61,7 @@ def _show(report: Preflight) -> None:
             (
                 check.dataset,
                 check.split,
-                f"{check.size:,}",
+                "streamed" if check.size is None else f"{check.size:,}",
                 f"{check.read - check.failed} of {check.read}",
                 ", ".join(f"{name} {count}" for name, count in check.brought.items()),
             )

@@ -62,10 +62,10 @@ class LineReporter(Reporter):
         resumed = f", {step} of them done before" if step else ""
         if step >= plan.total_steps:
             resumed = ", all of them done before: raise --epochs or --max-steps to go on"
-        self.write(
-            f"{plan.total_steps} steps{resumed}; an epoch is {plan.steps_per_epoch} steps over "
-            f"{plan.samples} samples; run {self.folder}"
-        )
+        epoch = "the training split is streamed, so how long an epoch is will be seen"
+        if plan.samples is not None:
+            epoch = f"an epoch is {plan.steps_per_epoch} steps over {plan.samples} samples"
+        self.write(f"{plan.total_steps} steps{resumed}; {epoch}; run {self.folder}")
 
     def logged(self, figures: Mapping[str, Any]) -> None:
         """One log interval."""

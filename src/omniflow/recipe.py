@@ -60,6 +60,9 @@ class TrainingOptions:
         lr_schedule: How the learning rate goes on after that: cosine falls to `min_lr` along half a
             cosine, linear along a line, constant stays at the peak.
         min_lr: Learning rate at the end of the run, where the schedule falls; at most `lr`.
+        group_by_length: Whether steps are made of texts of similar length, so that less is padded.
+        shuffle_block: Records of a stream that are shuffled among themselves; two such blocks are
+            held in memory, undecoded.
         grad_accum: Batches whose gradients are added up before a step.
         grad_clip: Largest norm of the gradient; longer ones are scaled down before the step.
         ema_decay: Limit of the decay of an exponential moving average of what is trained; 0 for
@@ -95,6 +98,8 @@ class TrainingOptions:
     warmup_steps: int = 500
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
     min_lr: float = 0.0
+    group_by_length: bool = False
+    shuffle_block: int = 1000
     grad_accum: int = 1
     grad_clip: float = 1.0
     ema_decay: float = 0.0
@@ -117,7 +122,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         whole_from_one = (
             "batch_size", "epochs", "grad_accum", "log_interval", "eval_interval",
-            "eval_batches", "save_interval", "keep", "ema_interval",
+            "eval_batches", "save_interval", "keep", "ema_interval", "shuffle_block",
         )  # fmt: skip
         for name in whole_from_one:
             if getattr(self, name) < 1:

@@ -94,3 +94,10 @@ def test_learning_rate_stays_positive_and_below_its_peak(samples, batch_size, ep
     plan = Plan.of(options, samples)
     rates = [plan.lr(step) for step in range(plan.total_steps)]
     assert all(0 < rate <= options.lr * (1 + 1e-12) for rate in rates)
+
+
+def test_a_stream_is_as_long_as_the_steps_that_are_asked_for():
+    plan = Plan.of(TrainingOptions(batch_size=1, epochs=1, max_steps=700), None)
+    assert (plan.total_steps, plan.samples, plan.steps_per_epoch) == (700, None, None)
+    with pytest.raises(ConfigError, match=r"training\.max_steps is None.*the training split is st"):
+        Plan.of(TrainingOptions(), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
 from omniflow.datasets.splits import require_split
-from omniflow.errors import ConfigError
+from omniflow.errors import ConfigError, UnknownLengthError
 from omniflow.interfaces.dataset import Dataset, Sample
 from omniflow.scenes.caption import write_caption
 from omniflow.scenes.grammar import Scene, draw_scene
@@ -32,6 +33,7 @@ class ScenesDataset(Dataset):
         image: Whether samples have a picture.
         audio: Whether samples have a sound (see `omniflow.scenes.sound`).
         seed: Draws other scenes, words and positions.
+        streaming: Go on drawing scenes without end; `size` does not count then.
 
     Raises:
         ConfigError: If an option cannot have its value.
@@ -47,6 +49,7 @@ class ScenesDataset(Dataset):
         image: bool = True,
         audio: bool = True,
         seed: int = 0,
+        streaming: bool = False,
     ) -> None:
         if size is not None and not _is_whole(size, least=1):
             raise ConfigError("size", size, expected="a whole number >= 1")
@@ -60,9 +63,20 @@ class ScenesDataset(Dataset):
         self.has_image = image
         self.has_audio = audio
         self.seed = seed
+        self.is_streaming = streaming
 
     def __len__(self) -> int:
+        if self.is_streaming:
+            raise UnknownLengthError("scenes", expected="streaming: false")
         return self.size
+
+    def records(self, start: int = 0) -> Iterator[int]:
+        """Numbers of scenes, without end where they are streamed."""
+        return count(start) if self.is_streaming else super().records(start)
+
+    def length_of(self, record: int) -> int:
+        """Characters of a scene's caption."""
+        return len(write_caption(*self._draw(record)))
 
     def __getitem__(self, index: int) -> Sample:
         scene, rng = self._draw(index)
@@ -96,7 +110,7 @@ class ScenesDataset(Dataset):
 
     def _draw(self, index: int) -> tuple[Scene, Random]:
         """The scene, and the random state that the words are drawn from."""
-        if not 0 <= index < self.size:
+        if index < 0 or (index >= self.size and not self.is_streaming):
             raise IndexError(f"index {index} is not in [0, {self.size})")
         rng = self._random(index, "scene")
         return draw_scene(rng, self.split), rng

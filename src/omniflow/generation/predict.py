@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -75,14 +76,16 @@ def generate_predictions(
     }  # fmt: skip
     resolved = resolve_settings(task, model.backbone.sampling_defaults, given)
     check_modalities(task, model.backbone)
-    total = len(dataset) if limit is None else min(limit, len(dataset))
-    if total == 0:
+    total = limit if dataset.is_streaming and limit is not None else len(dataset)
+    total = total if limit is None else min(limit, total)
+    if next(dataset.records(), None) is None:
         raise DataError("the dataset has no records in this split")
+    records = islice(dataset.records(), total)
     model.eval()
     predictions: list[Prediction] = []
-    for start in range(0, total, batch_size):
-        indices = range(start, min(start + batch_size, total))
-        samples = [_checked(dataset[index], task) for index in indices]
+    while batch := list(islice(records, batch_size)):
+        indices = range(len(predictions), len(predictions) + len(batch))
+        samples = [_checked(dataset.decode(record), task) for record in batch]
         texts_given = [cast(str, sample.text) for sample in samples]
         tokens = model.backbone.tokenise(texts_given, max_length=max_length)
         noise = SeededNoise([mixed_seed(seed, index) for index in indices], model.device)

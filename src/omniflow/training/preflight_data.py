@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from omniflow.assembly import construct_component
@@ -29,7 +30,7 @@ class SplitCheck:
     Args:
         dataset: The dataset's name.
         split: The split.
-        size: Its records; 0 if it could not be opened.
+        size: Its records; 0 if it could not be opened, None for a stream.
         read: How many were read.
         failed: How many of these could not be used.
         brought: Modality -> how many of them brought it.
@@ -37,7 +38,7 @@ class SplitCheck:
 
     dataset: str
     split: str
-    size: int = 0
+    size: int | None = 0
     read: int = 0
     failed: int = 0
     brought: Mapping[str, int] = field(default_factory=dict)
@@ -93,13 +94,14 @@ def _check_split(
 ) -> tuple[SplitCheck, DataError | None]:
     """What records of a split are like, and what is wrong with them, if anything is."""
     where = f"dataset {check.dataset}, split {check.split}"
-    if len(dataset) == 0:
+    size = None if dataset.is_streaming else len(dataset)
+    if size == 0 or next(dataset.records(), None) is None:
         return check, DataError("it is empty", where=where, expected="at least one record")
     brought = dict.fromkeys(sorted(objective.modalities), 0)
     problems: list[str] = []
-    positions = _spread(len(dataset))
-    for position in positions:
-        found = _read(dataset, position)
+    looked_at = _looked_at(dataset, size)
+    for position, record in looked_at:
+        found = _read(dataset, record)
         if isinstance(found, str):
             problems.append(f"record {position}: {found}")
             continue
@@ -107,14 +109,14 @@ def _check_split(
             brought[name] += getattr(found, name) is not None
     check = replace(
         check,
-        size=len(dataset),
-        read=len(positions),
+        size=size,
+        read=len(looked_at),
         failed=len(problems),
         brought=brought,
     )
     if not problems:
         return check, None
-    told = f"{len(problems)} of {len(positions)} records that were looked at cannot be read"
+    told = f"{len(problems)} of {len(looked_at)} records that were looked at cannot be read"
     return check, DataError(told, where=where, notes=problems)
 
 
@@ -123,10 +125,10 @@ def _told_once(findings: list[OmniFlowError]) -> tuple[OmniFlowError, ...]:
     return tuple({str(finding): finding for finding in findings}.values())
 
 
-def _read(dataset: Dataset, position: int) -> Sample | str:
-    """A record, or what is wrong with it."""
+def _read(dataset: Dataset, record: Any) -> Sample | str:
+    """A record's sample, or what is wrong with it."""
     try:
-        return dataset[position]
+        return dataset.decode(record)
     # A dataset may be a stranger's; whatever it raises is what is wrong with the record.
     except Exception as error:  # noqa: BLE001
         return (
@@ -134,7 +136,10 @@ def _read(dataset: Dataset, position: int) -> Sample | str:
         )
 
 
-def _spread(size: int) -> list[int]:
-    """Positions spread evenly, the first and the last among them."""
+def _looked_at(dataset: Dataset, size: int | None) -> list[tuple[int, Any]]:
+    """Positions and records spread evenly, first and last among them; the first of a stream."""
+    if size is None:
+        return list(enumerate(islice(dataset.records(), RECORDS)))
     count = min(RECORDS, size)
-    return [number * (size - 1) // max(1, count - 1) for number in range(count)]
+    spread = [number * (size - 1) // max(1, count - 1) for number in range(count)]
+    return [(position, position) for position in spread]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from omniflow.errors import ConfigError
 from omniflow.recipe import TrainingOptions
 
 #: Height of a schedule, from 1 to 0, where a share of the steps after the warm-up is done.
@@ -21,8 +22,8 @@ class Plan:
     """How long a run is, in optimizer steps.
 
     Args:
-        samples: Size of the training split.
-        steps_per_epoch: Steps that see every sample once.
+        samples: Size of the training split; None for a stream, whose end is not known.
+        steps_per_epoch: Steps that see every sample once, None likewise.
         total_steps: Steps of the whole run.
         warmup_steps: Steps over which the learning rate rises.
         peak_lr: Learning rate after the warm-up.
@@ -30,8 +31,8 @@ class Plan:
         min_lr: What it falls to.
     """
 
-    samples: int
-    steps_per_epoch: int
+    samples: int | None
+    steps_per_epoch: int | None
     total_steps: int
     warmup_steps: int
     peak_lr: float
@@ -42,27 +43,40 @@ class Plan:
     def of(
         cls,
         options: TrainingOptions,
-        samples: int,
+        samples: int | None,
         *,
         processes: int = 1,
         steps_done: int = 0,
         samples_done: int = 0,
     ) -> Plan:
-        """The plan for a training split of `samples` samples.
+        """The plan for a training split.
 
         Args:
             options: How the run trains.
+            samples: Size of the split; None for a stream.
             samples: Size of the training split.
             processes: How many share the run; each step reads a batch in each of them.
             steps_done: Steps taken before, perhaps by another number of processes.
             samples_done: What they have read.
+
+        Raises:
+            ConfigError: If the split is a stream and the steps are not limited.
         """
         a_step = options.batch_size * options.grad_accum * processes
-        per_epoch = math.ceil(samples / a_step)
-        total = steps_done + math.ceil((samples * options.epochs - samples_done) / a_step)
-        total = max(total, steps_done)
+        per_epoch = None
+        if samples is not None:
+            per_epoch = math.ceil(samples / a_step)
+            total = steps_done + math.ceil((samples * options.epochs - samples_done) / a_step)
+            total = max(total, steps_done)
+        elif options.max_steps is None:
+            raise ConfigError(
+                "training.max_steps",
+                None,
+                expected="a number of steps: the training split is streamed, so nobody knows how "
+                "long an epoch is",
+            )
         if options.max_steps is not None:
-            total = min(total, options.max_steps)
+            total = options.max_steps if samples is None else min(total, options.max_steps)
         return cls(
             samples,
             per_epoch,

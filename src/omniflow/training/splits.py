@@ -29,7 +29,7 @@ def open_datasets(
     for choice in recipe.dataset:
         part: Dataset = construct_component(registry, "dataset", choice, split=split)
         part.restrict_to(modalities)
-        if len(part) == 0:
+        if next(part.records(), None) is None:
             raise DataError(f"the {split} split of dataset {choice.name} is empty")
         parts.append(part)
     return parts[0] if len(parts) == 1 else JoinedDataset(parts)

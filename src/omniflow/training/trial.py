@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ from omniflow.training.device import autocast
 from omniflow.training.live_bytes import LiveBytes
 from omniflow.training.memory import MemoryEstimate, optimizer_bytes, part_sizes, tensor_bytes
 from omniflow.training.optimizer import make_optimizer
+from omniflow.training.order import SampleOrder
 from omniflow.training.shapes_only import CardKernels
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class Trial:
         self.model = model
         self.objective = objective
         self.options = options
-        self.train = train
+        self.order = SampleOrder(train, options.seed, shuffle_block=options.shuffle_block)
         self.validation = validation
         self.parameters = list(model.trainable_parameters())
         self.optimizer = make_optimizer(model, options)
@@ -83,8 +85,8 @@ class Trial:
         """Measure one evaluation batch; returns the seconds that it took."""
         self.model.eval()
         started = time.perf_counter()
-        positions = range(min(len(self.validation), self.options.batch_size))
-        samples = [self.validation[position] for position in positions]
+        samples = list(islice(self.validation, self.options.batch_size))
+        positions = range(len(samples))
         draws = Draws.at(self.options.seed, positions)
         batch = self.objective.collate(self.model, samples, draws)
         with torch.no_grad(), autocast(self.model.device, self.options.precision):
@@ -158,7 +160,7 @@ class Trial:
             started = time.perf_counter()
             first = (step * options.grad_accum + part) * options.batch_size
             positions = range(first, first + options.batch_size)
-            samples = [self.train[position % len(self.train)] for position in positions]
+            samples = self.order.samples(positions)
             draws = Draws.at(options.seed, positions, step)
             batch = self.objective.collate(self.model, samples, draws)
             data += time.perf_counter() - started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -122,11 +123,12 @@ class Validation:
         sums: dict[str, float] = {}
         options, processes = self.options, self.processes
         size, seed = options.batch_size, options.seed ^ EVALUATION_SEED
-        count = min(len(self.dataset), options.eval_batches * size * processes.count)
-        for start in range(processes.rank * size, count, processes.count * size):
+        limit = options.eval_batches * size * processes.count
+        records = list(islice(self.dataset.records(), limit))
+        for start in range(processes.rank * size, len(records), processes.count * size):
             torch.manual_seed(mixed_seed(seed, start))
-            indices = range(start, min(start + size, count))
-            samples = [self.dataset[index] for index in indices]
+            indices = range(start, min(start + size, len(records)))
+            samples = [self.dataset.decode(records[index]) for index in indices]
             batch = self.objective.collate(self.model, samples, Draws.at(seed, indices))
             with autocast(self.model.device, options.precision):
                 measured = self.objective.measure(self.model, batch)
