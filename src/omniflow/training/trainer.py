@@ -114,18 +114,14 @@ class TrainingLoop:
         self.folder = folder
         self.reporter = reporter
         self.processes = processes
+        self.order = SampleOrder(training_set, self.options.seed)
         self.samples_a_step = self.options.batch_size * self.options.grad_accum * processes.count
-        self.order = SampleOrder(
-            training_set,
-            self.options.seed,
-            shuffle_block=self.options.shuffle_block,
-            group=self.samples_a_step if self.options.group_by_length else None,
-        )
         self.figures = RunningFigures(processes, model.device)
         self.updates = Updates(model, objective, self.options, processes, self.figures)
         self.average = self._make_average()
         self.step = 0
         self.position = 0
+        self.saved: Path | None = None
         self.plan = self._make_plan()
         self.validation = Validation(model, objective, validation_set, self.options, processes)
 
@@ -136,7 +132,7 @@ class TrainingLoop:
         with Interrupts() as interrupts:
             if not self.validation.has_begun:
                 self._evaluate()
-            self.reporter.started(self.plan, self.step, self.order.notices())
+            self.reporter.started(self.plan, self.step, self.order.dataset.notices())
             while not self._is_over:
                 self._take_step()
                 self._after_step()
@@ -164,7 +160,10 @@ class TrainingLoop:
         ]
         if received:
             self._check_finite()
-            saved = self._save()
+            saved = self.folder.step_folder(self.step)
+            # What `latest` points at is not replaced: the next signal may be the last.
+            if saved != self.saved:
+                self._save()
             raise InterruptedRunError(received[0], str(saved), self.step)
 
     def restore(self) -> None:
@@ -192,11 +191,12 @@ class TrainingLoop:
         self.plan = self._make_plan()
         self.validation.restore(state)
         self.processes.on_main(lambda: self.folder.forget_metrics_after(self.step))
+        self.processes.on_main(self.folder.remove_leftovers)
 
     def _make_plan(self) -> Plan:
         return Plan.of(
             self.options,
-            None if self.order.dataset.is_streaming else len(self.order.dataset),
+            len(self.order.dataset),
             processes=self.processes.count,
             steps_done=self.step,
             samples_done=self.position,
@@ -253,7 +253,7 @@ class TrainingLoop:
             **self.figures.take_means(),
             "step": self.step,
             "split": "train",
-            **({"epoch": self.position / self.plan.samples} if self.plan.samples else {}),
+            "epoch": self.position / self.plan.samples,
             "lr": self.plan.lr(self.step - 1),
             "texts_cut": self.figures.texts_cut,
             "seconds": round(seconds, 3),
@@ -302,7 +302,7 @@ class TrainingLoop:
         self._share_buffers()
         self.processes.on_main(lambda: self.model.save_pretrained(self.folder.path / name))
 
-    def _save(self) -> Path:
+    def _save(self) -> None:
         self._share_buffers()
         tensors = {
             **optimizer_tensors(self.updates.optimizer),
@@ -322,9 +322,8 @@ class TrainingLoop:
         self.processes.on_main(
             lambda: self.folder.save_checkpoint(self.model, tensors, state, keep=keep)
         )
-        saved = self.folder.step_folder(self.step)
-        self.reporter.saved(saved)
-        return saved
+        self.saved = self.folder.step_folder(self.step)
+        self.reporter.saved(self.saved)
 
     def _result(self, seconds: float) -> RunResult:
         return RunResult(
