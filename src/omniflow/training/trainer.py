@@ -114,8 +114,13 @@ class TrainingLoop:
         self.folder = folder
         self.reporter = reporter
         self.processes = processes
-        self.order = SampleOrder(training_set, self.options.seed)
         self.samples_a_step = self.options.batch_size * self.options.grad_accum * processes.count
+        self.order = SampleOrder(
+            training_set,
+            self.options.seed,
+            shuffle_block=self.options.shuffle_block,
+            group=self.samples_a_step if self.options.group_by_length else None,
+        )
         self.figures = RunningFigures(processes, model.device)
         self.updates = Updates(model, objective, self.options, processes, self.figures)
         self.average = self._make_average()
@@ -132,7 +137,7 @@ class TrainingLoop:
         with Interrupts() as interrupts:
             if not self.validation.has_begun:
                 self._evaluate()
-            self.reporter.started(self.plan, self.step, self.order.dataset.notices())
+            self.reporter.started(self.plan, self.step, self.order.notices())
             while not self._is_over:
                 self._take_step()
                 self._after_step()
@@ -196,7 +201,7 @@ class TrainingLoop:
     def _make_plan(self) -> Plan:
         return Plan.of(
             self.options,
-            len(self.order.dataset),
+            None if self.order.dataset.is_streaming else len(self.order.dataset),
             processes=self.processes.count,
             steps_done=self.step,
             samples_done=self.position,
@@ -253,7 +258,7 @@ class TrainingLoop:
             **self.figures.take_means(),
             "step": self.step,
             "split": "train",
-            "epoch": self.position / self.plan.samples,
+            **({"epoch": self.position / self.plan.samples} if self.plan.samples else {}),
             "lr": self.plan.lr(self.step - 1),
             "texts_cut": self.figures.texts_cut,
             "seconds": round(seconds, 3),
