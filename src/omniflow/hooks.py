@@ -97,7 +97,8 @@ class Hooks:
 
         Args:
             folder: The run's folder.
-            how: `finished` (early stopping included), `interrupted` (Ctrl-C or SIGTERM; the state is saved) or `failed`.
+            how: `finished`, also early; `interrupted` by Ctrl-C or SIGTERM, with the state saved;
+                or `failed`.
             step: Steps taken.
             error: What ended the run, in one line with secrets hidden; empty when it finished.
             figures: Those of the last evaluation; empty if there was none.

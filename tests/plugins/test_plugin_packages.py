@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).parents[2] / "plugins_example" / "omniflow-adaptive-head"
+EXAMPLES = Path(__file__).parents[2] / "plugins_example"
 
 
 def pip_install(source: Path, target: Path) -> None:
@@ -37,9 +37,9 @@ def omniflow(*arguments: str, plugins: Path, cwd: Path) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plugins")
-    source = folder / "source"
-    shutil.copytree(EXAMPLE, source)
-    pip_install(source, folder / "site")
+    for name in ("omniflow-adaptive-head", "omniflow-run-diary"):
+        shutil.copytree(EXAMPLES / name, folder / name)
+        pip_install(folder / name, folder / "site")
     return folder / "site"
 
 
@@ -89,6 +89,12 @@ def test_a_plugins_head_trains_and_its_model_asks_for_the_plugin_when_it_is_gone
         "distribution": "omniflow-adaptive-head",
         "version": "0.1.0",
     } in config["components"]
+
+    # The other plugin registers nothing and has followed the run.
+    diary = (tmp_path / "run" / "diary.md").read_text().splitlines()
+    assert "# Step 0 of 2: head adaptive, refiner none" in diary
+    assert any(line.startswith("- step 0: best so far, ") and " ppl " in line for line in diary)
+    assert diary[-1].startswith("- step 2: finished")
 
     removed = omniflow(
         "generate", "--checkpoint", "run", "--limit", "1", "--output", "predictions.json",
