@@ -83,6 +83,15 @@ def train(
     save_interval: Annotated[str | None, text("Steps between two checkpoints.", "N", LOOP)] = None,
     keep: Annotated[str | None, text("Step checkpoints kept, the newest.", "N", LOOP)] = None,
     precision: Annotated[str | None, text("auto, fp32, bf16 or fp16.", "NAME", LOOP)] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(
+            "--gradient-checkpointing/--no-gradient-checkpointing",
+            help="Compute activations again in the backward pass: less memory, more time.",
+            rich_help_panel=LOOP,
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str | None, text("auto, cpu, cuda, cuda:1 or mps; meta with --dry-run.", "NAME", LOOP)
     ] = None,

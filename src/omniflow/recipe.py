@@ -78,6 +78,8 @@ class TrainingOptions:
         keep: Step checkpoints kept, the newest; best and latest stay whatever this says.
         precision: Number format of the forward pass; auto is bf16 on a GPU that has it, else fp32.
             fp16 scales the loss so that small gradients survive, and skips steps that overflow.
+        gradient_checkpointing: Whether transformer and text decoder compute activations again in the
+            backward pass in place of keeping them: less memory, more time, the same numbers.
         device: auto, cpu, cuda, cuda:1, mps; auto takes a GPU when there is one.
         seed: Start of every random number of the run.
         cache: Whether what frozen parts make of texts, pictures and sounds is kept on disk and
@@ -112,6 +114,7 @@ class TrainingOptions:
     save_interval: int = 5000
     keep: int = 3
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    gradient_checkpointing: bool = False
     device: str = "auto"
     seed: int = 42
     cache: bool = True

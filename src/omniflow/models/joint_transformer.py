@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from omniflow.errors import ConfigError, UsageError
 from omniflow.interfaces.backbone import Streams
+from omniflow.interfaces.recomputing import Recomputing
 from omniflow.models.joint_block import FinalModulation, JointBlock
 from omniflow.models.joint_config import JointTransformerConfig
 from omniflow.models.joint_embeddings import ConditionEmbedding, PatchEmbedding, unpatchify
@@ -41,7 +42,7 @@ class JointOutput:
     audio: Tensor | None = None
 
 
-class JointTransformer(nn.Module):
+class JointTransformer(nn.Module, Recomputing):
     """Joint multi-modal diffusion transformer (OmniFlow, arXiv 2412.01169, section 3).
 
     Three streams attend to one another in every block. Names and order of the parameters are those
@@ -66,7 +67,6 @@ class JointTransformer(nn.Module):
         if text_output_dim < 1:
             raise ConfigError("text_output_dim", text_output_dim, expected="a whole number >= 1")
         self.config = config
-        self.gradient_checkpointing = False
         dim, text_dim, pooled_dim = (
             config.inner_dim,
             config.joint_attention_dim,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from omniflow.errors import ConfigError
+from omniflow.interfaces.recomputing import Recomputing
+from omniflow.models.decoder_layers import empty_cache, recomputed
 from omniflow.models.qformer import QFormer
 from omniflow.models.token_costs import token_costs
 
@@ -126,7 +129,7 @@ class TextVAEConfig:
         return {"model_type": "llama", **llama, "vae_config": kept}
 
 
-class TextVAE(nn.Module):
+class TextVAE(nn.Module, Recomputing):
     """T5 encoder, Q-Former and Llama decoder in one module.
 
     Three things differ from the original on purpose. Modes are the usual ones: Q-Former dropout
@@ -143,6 +146,10 @@ class TextVAE(nn.Module):
         config: Sizes, and the Llama configuration.
         t5_config: Configuration of the T5 encoder, or None to leave it out: then `encode` is
             refused and there are no `encoder.*` keys.
+
+    Attributes:
+        gradient_checkpointing: Recompute each decoder layer in the backward pass, see
+            `Recomputing`.
 
     Raises:
         ConfigError: If the width of T5 is not `prompt_size`.
@@ -257,19 +264,18 @@ class TextVAE(nn.Module):
             latents: Text latents [batch, n, vae_dim]; None runs the plain language model.
             input_ids: Ids [batch, tokens], BOS first; with no tokens the result is empty.
         """
-        from transformers.cache_utils import DynamicCache
-
         if input_ids.shape[1] == 0:
             return self.query.new_zeros(input_ids.shape[0], 0, self.lm_head.in_features)
         embeddings = self.model.embed_tokens(self._embeddable(input_ids))
         if latents is not None:
             embeddings = torch.cat([self._prefix(latents), embeddings], dim=1)
-        # transformers 5 looks for packed sequences where there is no cache, and waits for the
-        # device to tell; the beginning of a sequence is read without that.
-        cache = DynamicCache(config=self.model.config)
-        hidden: Tensor = self.model(
-            inputs_embeds=embeddings, past_key_values=cache, use_cache=True
-        ).last_hidden_state
+        recomputes = self.gradient_checkpointing and torch.is_grad_enabled()
+        with recomputed(self.model.layers) if recomputes else nullcontext():
+            # transformers 5 looks for packed sequences where there is no cache, and waits for the
+            # device to tell; the beginning of a sequence is read without that.
+            hidden: Tensor = self.model(
+                inputs_embeds=embeddings, past_key_values=empty_cache(), use_cache=True
+            ).last_hidden_state
         return hidden[:, -input_ids.shape[1] :]
 
     def logits(self, latents: Tensor | None, input_ids: Tensor) -> Tensor:

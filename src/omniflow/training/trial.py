@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from omniflow.training.live_bytes import LiveBytes
 from omniflow.training.memory import MemoryEstimate, optimizer_bytes, part_sizes, tensor_bytes
 from omniflow.training.optimizer import make_optimizer
 from omniflow.training.order import SampleOrder
+from omniflow.training.recomputing import recompute_activations
 from omniflow.training.shapes_only import CardKernels
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Trial:
         self.validation = validation
         self.parameters = list(model.trainable_parameters())
         self.optimizer = make_optimizer(model, options)
+        if options.gradient_checkpointing:
+            recompute_activations(model)
 
     def evaluate(self) -> float:
         """Measure one evaluation batch; returns the seconds that it took."""
@@ -127,7 +131,9 @@ class Trial:
         peak = 0
         for step in range(META_STEPS):
             with self._counted() as counted:
-                self._gradients(step, lambda: CardKernels(half=precision != "fp32"))
+                kernels = partial(CardKernels, half=precision != "fp32")
+                # What is computed again in the backward pass needs them as well.
+                self._gradients(step, kernels, around_backward=kernels)
             peak = max(peak, counted.peak)
         return self._estimate(precision, peak)
 
@@ -149,7 +155,10 @@ class Trial:
         return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "fp32")
 
     def _gradients(
-        self, step: int, precision: Callable[[], AbstractContextManager[object]]
+        self,
+        step: int,
+        precision: Callable[[], AbstractContextManager[object]],
+        around_backward: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> tuple[Losses, float]:
         """Losses and gradients of a step, and the seconds in which samples were collated."""
         options = self.options
@@ -166,7 +175,8 @@ class Trial:
             data += time.perf_counter() - started
             with precision():
                 losses = self.objective.losses(self.model, batch)
-            (losses.total / options.grad_accum).backward()  # type: ignore[no-untyped-call]
+            with around_backward():
+                (losses.total / options.grad_accum).backward()  # type: ignore[no-untyped-call]
         return losses, data
 
     def _finish(self) -> None:

@@ -15,6 +15,7 @@ from omniflow.seeds import mixed_seed
 from omniflow.training.figures import SKIPPED_STEPS
 from omniflow.training.optimizer import make_optimizer, set_lr
 from omniflow.training.parallel import make_accelerator
+from omniflow.training.recomputing import recompute_activations
 from omniflow.training.state import restore_optimizer
 from omniflow.training.step import LossModule, Shares
 
@@ -39,7 +40,8 @@ class Updates:
         figures: Where losses and norms are added up.
 
     Raises:
-        ConfigError: If nothing of the model is trained, or `lr_scale` names a part that is not.
+        ConfigError: If nothing of the model is trained, or `lr_scale` names a part that is not,
+            or nothing of it can recompute activations.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class Updates:
         self.options = options
         self.processes = processes
         self.figures = figures
+        if options.gradient_checkpointing:
+            recompute_activations(model)
         self.accelerator = make_accelerator(processes, model.device)
         self.module, prepared = self.accelerator.prepare(
             LossModule(model, objective, options.precision), make_optimizer(model, options)
