@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from omniflow.datasets.shares import SplitShares, require_share
 from omniflow.datasets.splits import require_split
 from omniflow.datasets.text_files import open_text_file
 from omniflow.datasets.text_index import TextIndex, TextRules, index_texts
 from omniflow.datasets.text_stream import TextStream, problems_told, too_many_bad
-from omniflow.errors import ConfigError, DataError, UnknownLengthError
+from omniflow.errors import ConfigError, UnknownLengthError
 from omniflow.interfaces.dataset import Dataset, Sample
 
 #: Records of a stream that are looked at to find its column.
 _LOOKED_AT = 1000
-
-_ORDER = ("test", "validation", "train")
 
 
 class TextDataset(Dataset):
@@ -69,15 +68,8 @@ class TextDataset(Dataset):
         _require_whole("min_chars", min_chars, least=1)
         _require_whole("max_chars", max_chars, least=min_chars)
         _require_whole("seed", seed, least=0)
-        _require_share("validation_share", validation_share)
-        _require_share("test_share", test_share)
-        _require_share("bad_share", bad_share)
-        if validation_share + test_share > 1.0:
-            raise ConfigError(
-                "test_share",
-                test_share,
-                expected=f"at most 1 together with validation_share, which is {validation_share}",
-            )
+        require_share("bad_share", bad_share)
+        self._shares = SplitShares(validation_share, test_share)
         self.path = Path(path).expanduser()
         self.split = require_split(split, self.splits, where=str(path))
         self.is_streaming = streaming
@@ -85,15 +77,12 @@ class TextDataset(Dataset):
         self._notices: list[str] = []
         self._file = open_text_file(self.path, column, _LOOKED_AT if streaming else None)
         rules = TextRules(min_chars, max_chars, seed)
-        shares = (test_share, validation_share, 1.0 - test_share - validation_share)
         if streaming:
-            self._stream = TextStream(
-                self._file, self.path, rules, self._stretch(None, shares), bad_share
-            )
+            self._stream = TextStream(self._file, self.path, rules, self._stretch(None), bad_share)
         else:
             self._index = index_texts(self._file, column, rules)
             self._judge(self._index, bad_share, rules)
-            low, high = self._stretch(np.unique(self._index.places), shares)
+            low, high = self._stretch(np.unique(self._index.places))
             is_ours = (low <= self._index.places) & (self._index.places < high)
             self._chosen = np.flatnonzero(is_ours).astype(np.int32)
 
@@ -152,54 +141,24 @@ class TextDataset(Dataset):
                 f"the first one in line {index.first_cut}"
             )
 
-    def _stretch(self, places: Any, shares: tuple[float, ...]) -> tuple[float, float]:
+    def _stretch(self, places: Any) -> tuple[float, float]:
         """The part of [0, 1) that belongs to the split.
-
-        Test, validation and train are three stretches, in this order.
 
         Args:
             places: Those of all texts, sorted, each once; None where they are not known, and no
                 split can be helped to its first text.
-            shares: Of test, validation and train.
         """
-        wanted = [share > 1e-9 for share in shares]
-        at = _ORDER.index(self.split)
-        if not wanted[at]:
-            raise DataError(
-                f"the {self.split} split is empty: its share is 0",
-                where=str(self.path),
-                expected="other values of validation_share and test_share",
-            )
-        bounds = [shares[0], shares[0] + shares[1] if wanted[2] else 1.0]
-        if places is not None:
-            bounds = self._bounds_for_all(places, bounds, wanted)
-        edges = [0.0, *bounds, 1.0]
-        return edges[at], edges[at + 1]
-
-    def _bounds_for_all(self, places: Any, bounds: list[float], wanted: list[bool]) -> list[float]:
-        """Bounds that leave no split without a text that is to have some."""
-        if len(places) < sum(wanted):
-            raise DataError(
-                f"{len(places)} different texts for {sum(wanted)} splits",
-                where=str(self.path),
-                expected="at least one text a split",
-            )
-        counts = [int(count) for count in np.searchsorted(places, bounds)]
-        first = min(max(counts[0], int(wanted[0])), len(places) - wanted[1] - wanted[2])
-        second = min(max(counts[1], first + wanted[1]), len(places) - wanted[2])
-        if [first, second] != counts:
+        low, high, is_moved = self._shares.stretch(
+            self.split, places, where=str(self.path), what="text"
+        )
+        if is_moved:
             self._notices.append(
                 f"{self.path.name}: only {len(places)} different texts, so some were moved "
                 "to give every split at least one"
             )
-        return [float(places[n]) if n < len(places) else 1.0 for n in (first, second)]
+        return low, high
 
 
 def _require_whole(name: str, value: object, *, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(name, value, expected=f"a whole number >= {least}")
-
-
-def _require_share(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 <= value <= 1.0:
-        raise ConfigError(name, value, expected="a number in [0, 1]")
