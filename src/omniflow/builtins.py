@@ -54,6 +54,24 @@ _COMPONENTS = (
         "Lines of a .txt, .jsonl, .csv or .parquet file",
     ),
     (
+        "dataset",
+        "csv",
+        "datasets.csv_table:CsvDataset",
+        "Captions, pictures and sounds that a .csv file names",
+    ),
+    (
+        "dataset",
+        "jsonl",
+        "datasets.json_lines:JsonLinesDataset",
+        "Captions, pictures and sounds that a .jsonl file names",
+    ),
+    (
+        "dataset",
+        "folder",
+        "datasets.folder:FolderDataset",
+        "Pictures, sounds and texts side by side",
+    ),
+    (
         "objective",
         "text-decoder",
         "objectives.text_decoder:TextDecoderObjective",
