@@ -26,6 +26,7 @@ def run(script, *arguments, stdin=""):
     [
         "make_tiny.py",
         "bench/any_to_any.py",
+        "bench/dataset_size.py",
         "bench/heads_and_refiners.py",
         "bench/quantiser.py",
         "samples_picture.py",
