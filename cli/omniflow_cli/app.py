@@ -74,6 +74,7 @@ app.command(
         "omniflow train --recipe vq-plus-refiner --backbone ./OmniFlow-v0.5 --batch-size 8",
         "omniflow train --output-dir runs/a --resume auto",
         "omniflow train --recipe vq-plus-refiner --num-processes 4",
+        "omniflow train --head vq --tracker tensorboard",
         "omniflow train --recipe vq --dry-run",
         "omniflow train --recipe vq --backbone-config published --dry-run --device meta",
     ),
