@@ -95,6 +95,9 @@ def train(
     device: Annotated[
         str | None, text("auto, cpu, cuda, cuda:1 or mps; meta with --dry-run.", "NAME", LOOP)
     ] = None,
+    workers: Annotated[
+        str | None, text("Processes that read samples ahead of the steps; 0.", "N", DATA)
+    ] = None,
     seed: Annotated[str | None, text("Start of every random number.", "N", LOOP)] = None,
     cache: Annotated[
         bool | None,

@@ -81,6 +81,8 @@ class TrainingOptions:
         gradient_checkpointing: Whether transformer and text decoder compute activations again in the
             backward pass in place of keeping them: less memory, more time, the same numbers.
         device: auto, cpu, cuda, cuda:1, mps; auto takes a GPU when there is one.
+        workers: Processes that read samples ahead of the steps, so that reading takes no time of
+            theirs; 0 for none. The run is the same to the last bit.
         seed: Start of every random number of the run.
         cache: Whether what frozen parts make of texts, pictures and sounds is kept on disk and
             used again, by this run and others.
@@ -116,6 +118,7 @@ class TrainingOptions:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
     device: str = "auto"
+    workers: int = 0
     seed: int = 42
     cache: bool = True
     cache_dir: str | None = None
@@ -156,6 +159,8 @@ class TrainingOptions:
             raise ConfigError("ema_decay", self.ema_decay, expected="a number in [0, 1)")
         if not 0 < self.cache_limit_gb < float("inf"):
             raise ConfigError("cache_limit_gb", self.cache_limit_gb, expected="a number above 0")
+        if self.workers < 0:
+            raise ConfigError("workers", self.workers, expected="a whole number >= 0")
         for name in ("weight_decay", "warmup_steps", "ema_start"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(name, getattr(self, name), expected="a number >= 0")

@@ -101,9 +101,13 @@ class SampleOrder:
 
     def samples(self, positions: Sequence[int]) -> list[Sample]:
         """The samples at some positions of the run."""
+        return [self.dataset.decode(record) for record in self.records(positions)]
+
+    def records(self, positions: Sequence[int]) -> list[Any]:
+        """What those samples are made of, for `Dataset.decode`."""
         if self._groups is not None:
             positions = [self._groups.place(position) for position in positions]
-        return [self.dataset.decode(self._shuffle.record(position)) for position in positions]
+        return [self._shuffle.record(position) for position in positions]
 
     def notices(self) -> list[str]:
         """What a person should know about the data, and about their order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from omniflow.training.figures import RunningFigures
 from omniflow.training.interrupts import InterruptedRunError, Interrupts
 from omniflow.training.order import SampleOrder
 from omniflow.training.processes import Processes, absence_told
+from omniflow.training.reading import SampleReader
 from omniflow.training.reporter import Reporter, RunResult
 from omniflow.training.run_folder import RunFolder
 from omniflow.training.schedule import Plan
@@ -134,12 +136,12 @@ class TrainingLoop:
         """Take the steps that are left, evaluating, logging and saving on the way."""
         started = time.perf_counter()
         self.interval_start = started
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, self._reader() as reader:
             if not self.validation.has_begun:
                 self._evaluate()
             self.reporter.started(self.plan, self.step, self.order.notices())
             while not self._is_over:
-                self._take_step()
+                self._take_step(reader)
                 self._after_step()
                 self._stop_if_asked(interrupts)
         if self._is_stopped_early:
@@ -207,8 +209,27 @@ class TrainingLoop:
             samples_done=self.position,
         )
 
-    def _take_step(self) -> None:
-        batches = [self._batch(part) for part in range(self.options.grad_accum)]
+    def _reader(self) -> SampleReader:
+        return SampleReader(
+            self.order, self._batches_to_come(), self.options.workers, self.folder.kept
+        )
+
+    def _batches_to_come(self) -> Iterator[range]:
+        """Positions of this process's batches, of all steps that are left."""
+        a_step, first = self.samples_a_step, self.position
+        end = first + (self.plan.total_steps - self.step) * a_step
+        for start in range(first, end, a_step):
+            for part in range(self.options.grad_accum):
+                yield self._positions(start, part)
+
+    def _positions(self, start: int, part: int) -> range:
+        """Where one of this process's batches lies, in a step that starts at a position."""
+        size, processes = self.options.batch_size, self.processes
+        first = start + (part * processes.count + processes.rank) * size
+        return range(first, first + size)
+
+    def _take_step(self, reader: SampleReader) -> None:
+        batches = [self._batch(part, reader) for part in range(self.options.grad_accum)]
         self.updates.take(self.step, batches, self.plan.lr(self.step))
         self.step += 1
         self.position += self.samples_a_step
@@ -216,13 +237,10 @@ class TrainingLoop:
             self.average.after_step(self.step)
         self.reporter.stepped(self.step)
 
-    def _batch(self, part: int) -> Batch:
+    def _batch(self, part: int, reader: SampleReader) -> Batch:
         """One of this process's batches of the step that comes."""
-        size, processes = self.options.batch_size, self.processes
-        first = self.position + (part * processes.count + processes.rank) * size
-        positions = range(first, first + size)
-        draws = Draws.at(self.options.seed, positions, self.step)
-        batch = self.objective.collate(self.model, self.order.samples(positions), draws)
+        draws = Draws.at(self.options.seed, self._positions(self.position, part), self.step)
+        batch = self.objective.collate(self.model, reader.read(), draws)
         self.figures.count_cut_texts(self.objective.texts_cut(batch))
         return batch
 
