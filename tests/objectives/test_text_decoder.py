@@ -6,12 +6,13 @@ from omniflow import build
 from omniflow.draws import Draws
 from omniflow.errors import ConfigError, DataError, PluginError
 from omniflow.interfaces import HeadOutput, Sample
+from omniflow.objectives.flow_losses import decoder_loss
 from omniflow.objectives.spread_levels import spread_levels
 from omniflow.objectives.text_decoder import (
     TextDecoderObjective,
     contrastive_loss,
 )
-from omniflow.objectives.token_scores import score_tokens
+from omniflow.objectives.token_scores import cross_entropy, score_tokens
 
 TEXTS = ["a red circle", "two blue squares above a line", "ok"]
 
@@ -59,6 +60,18 @@ def test_padding_changes_no_texts_score(model):
         single = score_tokens(model.backbone, latents[row : row + 1], alone)
         torch.testing.assert_close(single.nll[0], joint.nll[row], atol=1e-3, rtol=0)
         assert single.correct[0] == joint.correct[row]
+
+
+def test_cross_entropy_is_that_of_all_logits_and_so_is_its_gradient(model):
+    tokens = model.backbone.tokenise([*TEXTS, ""], max_length=64)
+    latents = model.backbone.encode_text(tokens.prompt_ids, tokens.is_empty).requires_grad_()
+    expected = decoder_loss(model.backbone.decode_logits(latents, tokens.input_ids), tokens.labels)
+    (gradient,) = torch.autograd.grad(expected, latents)
+    found = cross_entropy(model.backbone, latents, tokens)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, latents)[0], gradient, atol=1e-6, rtol=1e-4
+    )
 
 
 def test_cross_entropy_alone_trains_head_and_refiner_and_nothing_frozen(model):
