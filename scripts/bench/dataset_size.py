@@ -88,6 +88,7 @@ def measure(path: Path, folder: Path, *, streaming: bool, steps: int) -> dict[st
     for start in range(16, 1616, 16):
         order.samples(range(start, start + 16))
     read = time.process_time()
+    del order
     clock = Clock()
     # The index that is in use is shared, as it is by the splits of a run.
     train(recipe, output_dir=folder, registry=registry, reporter=clock)

@@ -30,7 +30,6 @@ class WholeShuffle:
     def __init__(self, length: int, seed: int) -> None:
         self.length = length
         self.seed = seed
-        # As a tensor: a list would take five times as much for a large split.
         self._orders: Recent[Tensor] = Recent(2)
 
     def record(self, position: int) -> int:
@@ -132,4 +131,6 @@ class Recent(Generic[T]):
 
 
 def _permutation(length: int, seed: int) -> Tensor:
-    return torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(length, generator=torch.Generator().manual_seed(seed))
+    # Half of the memory of a large split's order; as a list it would be ten times as much.
+    return order.to(torch.int32) if length < 2**31 else order
