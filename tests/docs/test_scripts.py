@@ -29,6 +29,7 @@ def run(script, *arguments, stdin=""):
         "bench/dataset_size.py",
         "bench/heads_and_refiners.py",
         "bench/quantiser.py",
+        "bench/quantiser_speed.py",
         "samples_picture.py",
         "terminal_picture.py",
     ],

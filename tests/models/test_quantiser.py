@@ -12,7 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import multiprocessing
 
 from omniflow.errors import ConfigError
-from omniflow.models.quantiser import VectorQuantiser, code_perplexity, rotate_to
+from omniflow.models import quantiser as quantiser_module
+from omniflow.models.quantiser import (
+    VectorQuantiser,
+    code_perplexity,
+    rotate_to,
+    tally_by_products,
+    tally_in_order,
+)
 
 
 def clustered(batch, clusters=32, dim=8, seed=0):
@@ -47,6 +54,30 @@ def test_the_nearest_code_is_chosen():
     assert output.loss.item() == pytest.approx(
         0.25 * F.mse_loss(vectors, output.latents).item(), rel=1e-6
     )
+
+
+def test_how_many_vectors_are_looked_at_a_time_makes_no_difference(monkeypatch):
+    torch.manual_seed(0)
+    quantiser, vectors = VectorQuantiser(8, 40).eval(), torch.randn(23, 8)
+    whole = quantiser(vectors).codes
+    # Five rows of 40, so that the last part is a smaller one; then less than one row.
+    for held in (200, 1):
+        monkeypatch.setattr(quantiser_module, "_HELD", {"cpu": held})
+        assert torch.equal(quantiser(vectors).codes, whole)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 64])
+def test_counts_and_sums_are_the_same_by_products(rows):
+    torch.manual_seed(0)
+    vectors, codes = torch.randn(23, 8), torch.randint(7, (23,))
+    counts, sums = tally_in_order(vectors, codes, 9)
+    assert counts.tolist() == [codes.tolist().count(code) for code in range(9)]
+    expected = torch.stack([vectors[codes == code].sum(dim=0) for code in range(9)])
+    torch.testing.assert_close(sums, expected)
+    by_products = tally_by_products(vectors, codes, 9, rows=rows)
+    assert torch.equal(by_products[0], counts)
+    # Float32 sums in another order.
+    torch.testing.assert_close(by_products[1], sums, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("gradient", ["rotation", "straight-through"])
