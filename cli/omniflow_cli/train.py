@@ -95,6 +95,15 @@ def train(
     device: Annotated[
         str | None, text("auto, cpu, cuda, cuda:1 or mps; meta with --dry-run.", "NAME", LOOP)
     ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Compile the forward and backward pass with torch.compile; off.",
+            rich_help_panel=LOOP,
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         str | None, text("Processes that read samples ahead of the steps; 0.", "N", DATA)
     ] = None,

@@ -12,6 +12,7 @@ from torch import Tensor
 from omniflow.errors import DataError, TrainingError
 from omniflow.interfaces import Batch, Losses, Objective
 from omniflow.seeds import mixed_seed
+from omniflow.training.compiling import compilation_told, compile_module
 from omniflow.training.figures import SKIPPED_STEPS
 from omniflow.training.optimizer import make_optimizer, set_lr
 from omniflow.training.parallel import make_accelerator
@@ -60,9 +61,10 @@ class Updates:
         if options.gradient_checkpointing:
             recompute_activations(model)
         self.accelerator = make_accelerator(processes, model.device)
-        self.module, prepared = self.accelerator.prepare(
-            LossModule(model, objective, options.precision), make_optimizer(model, options)
-        )
+        losses = LossModule(model, objective, options.precision)
+        if options.compile:
+            compile_module(losses)
+        self.module, prepared = self.accelerator.prepare(losses, make_optimizer(model, options))
         # What accelerate lays around it is for scripts that leave accumulation to it.
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
         self.scaler = torch.amp.GradScaler(
@@ -169,7 +171,7 @@ class Updates:
 
     def _add_gradients(self, part: int, batch: Batch, shares: Shares) -> None:
         alone = self.accelerator.no_sync(self.module) if self._is_reduced_here else nullcontext()
-        with alone:
+        with alone, compilation_told() if self.options.compile else nullcontext():
             losses = shares.scaled(part, Losses(*self.module(batch)))
             total = losses.total
             # The processes' gradients are averaged, and the shares have taken care of that.
