@@ -25,11 +25,15 @@ from omniflow_cli.flags import (
 
 if TYPE_CHECKING:
     from omniflow.draft import Draft
+    from omniflow.errors import RecordError
     from omniflow.interfaces import Dataset, Prediction
     from omniflow.tasks import Task
 
 #: Longest reference that is scored, in tokens, for a checkpoint that belongs to no run.
 MAX_LENGTH = 256
+
+#: Records left out that are told one by one.
+SKIPPED_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +116,11 @@ def generate(
     run = _recipe_beside(folder)
     draft = _draft(dataset or [], setting or [], run)
     started = time.perf_counter()
+    skipped: list[RecordError] = []
     predictions = _predictions(
-        folder, draft, asked, split=split, options=options, max_length=_max_length(run)
-    )
+        folder, draft, asked, skipped,
+        split=split, options=options, max_length=_max_length(run),
+    )  # fmt: skip
     write_predictions(output, PredictionFile(str(folder), str(asked), tuple(predictions)))
     summary = {
         "output": output,
@@ -122,8 +128,10 @@ def generate(
         "task": str(asked),
         "split": split,
         "records": len(predictions),
+        "skipped": len(skipped),
         "seconds": round(time.perf_counter() - started, 3),
     }
+    _tell(skipped)
     if as_json:
         render.as_json(summary)
     else:
@@ -134,6 +142,7 @@ def _predictions(
     folder: Path,
     draft: Draft,
     task: Task,
+    skipped: list[RecordError],
     *,
     split: str,
     options: GenerationOptions,
@@ -168,7 +177,16 @@ def _predictions(
             max_length=max_length,
             max_new_tokens=options.max_new_tokens,
             progress=progress,
+            skipped=skipped.append,
         )
+
+
+def _tell(skipped: list[RecordError]) -> None:
+    """Say which records have been left out."""
+    for error in skipped[:SKIPPED_SHOWN]:
+        render.note(f"skipped: {error}")
+    if len(skipped) > SKIPPED_SHOWN:
+        render.note(f"skipped: {len(skipped)} records in all")
 
 
 def _opened(choices: Any, split: str, task: Task) -> Dataset:
@@ -183,7 +201,8 @@ def _opened(choices: Any, split: str, task: Task) -> Dataset:
         part.restrict_to({*task.given, *task.made})
         for notice in part.notices():
             render.note(f"note: {notice}")
-    return parts[0] if len(parts) == 1 else JoinedDataset(parts)
+    names = [choice.name for choice in choices]
+    return parts[0] if len(parts) == 1 else JoinedDataset(parts, names)
 
 
 def _draft(datasets: list[str], settings: list[str], run: Draft | None) -> Draft:

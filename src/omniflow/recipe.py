@@ -92,6 +92,8 @@ class TrainingOptions:
             user's cache folder.
         cache_limit_gb: Gigabytes (10**9 bytes) that the cache may take; what has not been used for
             longest goes first.
+        bad_records: Share of records that may be unreadable before the run ends, in [0, 1], 0 for
+            none. Those that are skipped are listed in `skipped.jsonl`.
         trackers: Who is told the figures besides `metrics.jsonl`: tensorboard, trackio, wandb.
     """
 
@@ -126,6 +128,7 @@ class TrainingOptions:
     cache: bool = True
     cache_dir: str | None = None
     cache_limit_gb: float = 20.0
+    bad_records: float = 0.01
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -158,6 +161,8 @@ class TrainingOptions:
                 raise ConfigError("lr_scale", {part: scale}, expected="numbers above 0")
         if not 0 < self.grad_clip < float("inf"):
             raise ConfigError("grad_clip", self.grad_clip, expected="a number above 0")
+        if not 0 <= self.bad_records <= 1:
+            raise ConfigError("bad_records", self.bad_records, expected="a number in [0, 1]")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError("ema_decay", self.ema_decay, expected="a number in [0, 1)")
         if not 0 < self.cache_limit_gb < float("inf"):

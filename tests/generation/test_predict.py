@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import omniflow
-from omniflow.errors import ConfigError, DataError, UsageError
+from omniflow.errors import ConfigError, DataError, RecordError, UsageError
 from omniflow.generation.predict import generate_predictions
 from omniflow.interfaces import Audio, Dataset, Sample
 from omniflow.seeds import mixed_seed
@@ -26,6 +26,8 @@ class Records(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index):
+        if isinstance(self.samples[index], RecordError):
+            raise self.samples[index]
         return self.samples[index]
 
 
@@ -96,6 +98,23 @@ def test_clean_text_needs_no_steps(model):
         for steps in (1, 9)
     )
     assert few[0].tokens == many[0].tokens
+
+
+def test_records_that_cannot_be_read_are_left_out_and_told(model):
+    bad = [RecordError(f"bad{number}", "it is damaged") for number in range(3)]
+    skipped = []
+    settings = {"task": Task.parse("t2t"), "batch_size": 2, "noise_level": 0.8, **SHORT}
+    found = generate_predictions(
+        model, Records([bad[0], bad[1], record(2), bad[2], record(4)]),
+        skipped=skipped.append, **settings,
+    )  # fmt: skip
+    assert skipped == bad
+    whole = generate_predictions(model, Records([record(n) for n in range(5)]), **settings)
+    assert [one.id for one in found] == ["2", "4"]
+    for one, other in zip(found, whole[2::2], strict=True):
+        assert one.tokens.nll == pytest.approx(other.tokens.nll, rel=1e-4)
+    with pytest.raises(DataError, match="none of the 3 records can be read"):
+        generate_predictions(model, Records(bad), **settings)
 
 
 def test_what_cannot_be_predicted_is_refused(model):

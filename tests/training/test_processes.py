@@ -23,7 +23,10 @@ LINES = [f"{'word ' * (number % 7)}number {number}" for number in range(24)]
 def recipe(registry, random_backbone, tmp_path):
     (tmp_path / "lines.txt").write_text("\n".join(LINES))
 
-    def make(objective, **training):
+    gaps = [["text"], *[[line if number % 5 else ""] for number, line in enumerate(LINES)]]
+    (tmp_path / "gaps.csv").write_text("".join(f'"{row[0]}"\n' for row in gaps))
+
+    def make(objective, data=("text", "lines.txt"), **training):
         model = {"text-decoder": {"head": {"name": "mlp", "hidden_dim": 16}, "refiner": "mlp"}}
         options = {
             "lr": 1e-3, "max_steps": 3, "log_interval": 1, "eval_interval": 2, "save_interval": 2,
@@ -33,7 +36,7 @@ def recipe(registry, random_backbone, tmp_path):
             {
                 "backbone": {"name": "folder", "path": str(random_backbone)},
                 "objective": {"name": objective, "tasks": ["t2t"]},
-                "dataset": {"name": "text", "path": str(tmp_path / "lines.txt")},
+                "dataset": {"name": data[0], "path": str(tmp_path / data[1])},
                 "training": options,
                 **model.get(objective, {"head": "linear", "refiner": "none"}),
             }
@@ -99,12 +102,16 @@ sys.exit(main(["train", *said]))
 
 
 def test_two_processes_agree_with_one_that_has_twice_the_batch(recipe, registry, tmp_path):
-    kinds = {"reduced": ("flow", 1), "added": ("flow", 2), "texts": ("text-decoder", 1)}
+    kinds = {
+        "reduced": ("flow", 1), "added": ("flow", 2), "gaps": ("flow", 1),
+        "texts": ("text-decoder", 1),
+    }  # fmt: skip
 
     def recipe_of(name, size, **training):
         objective, parts = kinds[name]
         sizes = {"batch_size": size, "grad_accum": parts, "eval_batches": 1}
-        return recipe(objective, **sizes, **training)
+        data = {"data": ("csv", "gaps.csv"), "bad_records": 1.0} if name == "gaps" else {}
+        return recipe(objective, **sizes, **data, **training)
 
     for name in kinds:
         train(recipe_of(name, 8), output_dir=tmp_path / f"{name}-one", registry=registry)
@@ -113,6 +120,12 @@ def test_two_processes_agree_with_one_that_has_twice_the_batch(recipe, registry,
     assert launch([sys.executable, "-c", WORKER, *folders], 2) == 0
     for name in kinds:
         assert_same_run(tmp_path / f"{name}-one", tmp_path / name)
+    one, two = (
+        sorted((tmp_path / name / "skipped.jsonl").read_text().splitlines())
+        for name in ("gaps-one", "gaps")
+    )
+    assert one == two
+    assert len(one) >= 3
     # What two have saved, one goes on with: positions count samples.
     longer = recipe_of("texts", 8, max_steps=4)
     for name in ("texts-one", "texts"):

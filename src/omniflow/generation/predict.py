@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from omniflow.errors import ConfigError, DataError, UsageError
+from omniflow.errors import ConfigError, DataError, RecordError, UsageError
 from omniflow.interfaces import Dataset, Prediction, Sample, TokenScores
 from omniflow.objectives.token_scores import score_tokens
 from omniflow.sampling.noise import SeededNoise
@@ -37,10 +37,12 @@ def generate_predictions(
     max_new_tokens: int = 223,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    skipped: Callable[[RecordError], None] = lambda error: None,
 ) -> list[Prediction]:
-    """Generate a text for every record of a dataset split.
+    """Generate a text for every record of a dataset split that can be read.
 
-    The same seed gives the same predictions whatever the batch size.
+    The same seed gives the same predictions whatever the batch size, and whatever other records
+    are like.
 
     Args:
         model: An assembled or loaded model.
@@ -58,11 +60,12 @@ def generate_predictions(
         max_new_tokens: Longest prediction in tokens.
         settings: Further settings of sampling, see `SamplingSettings`.
         progress: Called with (done, total) after each batch.
+        skipped: Called with what is wrong, for every record that is left out.
 
     Raises:
         UsageError: If the task makes other than text, the backbone cannot serve it, or a number is
             out of range.
-        DataError: If a record lacks what is needed, or there is no record.
+        DataError: If a record lacks what is needed, or there is none that can be read.
     """
     check_task(task)
     if not 0.0 <= noise_level <= 1.0:
@@ -83,9 +86,13 @@ def generate_predictions(
     records = islice(dataset.records(), total)
     model.eval()
     predictions: list[Prediction] = []
+    done = 0
     while batch := list(islice(records, batch_size)):
-        indices = range(len(predictions), len(predictions) + len(batch))
-        samples = [_checked(dataset.decode(record), task) for record in batch]
+        read = _readable(dataset, enumerate(batch, start=done), skipped)
+        done += len(batch)
+        if not read:
+            continue
+        indices, samples = list(read), [_checked(sample, task) for sample in read.values()]
         texts_given = [cast(str, sample.text) for sample in samples]
         tokens = model.backbone.tokenise(texts_given, max_length=max_length)
         noise = SeededNoise([mixed_seed(seed, index) for index in indices], model.device)
@@ -106,8 +113,25 @@ def generate_predictions(
             for sample, text, (count, nll, correct) in zip(samples, texts, columns, strict=True)
         ]
         if progress is not None:
-            progress(len(predictions), total)
+            progress(done, total)
+    if not predictions:
+        raise DataError(f"none of the {done} records can be read", expected="at least one")
     return predictions
+
+
+def _readable(
+    dataset: Dataset,
+    records: Iterable[tuple[int, Any]],
+    skipped: Callable[[RecordError], None],
+) -> dict[int, Sample]:
+    """The samples of numbered records, those left out that cannot be read."""
+    read = {}
+    for number, record in records:
+        try:
+            read[number] = dataset.decode(record)
+        except RecordError as error:
+            skipped(error)
+    return read
 
 
 def check_task(task: Task) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from omniflow.assembly import assemble, construct_component
 from omniflow.cache.frozen import cached, open_cache
 from omniflow.errors import ConfigError
-from omniflow.interfaces import Dataset, Objective, Sample
+from omniflow.interfaces import Objective
 from omniflow.recipe import Recipe
 from omniflow.registry import Registry
+from omniflow.training.decoding import readable_samples
 from omniflow.training.device import choose_device
 from omniflow.training.splits import open_datasets
 
@@ -70,13 +71,11 @@ def fill_cache(
         for dataset, count in zip(splits, counts, strict=True):
             for start in range(0, count, options.batch_size):
                 indices = range(start, min(start + options.batch_size, count))
-                objective.encode_ahead(model, _samples(dataset, indices))
+                samples = readable_samples(dataset, indices)
+                if samples:
+                    objective.encode_ahead(model, samples)
                 done += len(indices)
                 if progress is not None:
                     progress(done, total)
     found = store.counts
     return Filling(store.folder, total, found.found, found.computed, found.damaged)
-
-
-def _samples(dataset: Dataset, indices: range) -> list[Sample]:
-    return [dataset[index] for index in indices]

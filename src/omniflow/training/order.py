@@ -6,10 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from omniflow.errors import DataError
+from omniflow.errors import DataError, RecordError
 from omniflow.interfaces import Dataset, Sample
+from omniflow.training.decoding import decode_each
 from omniflow.training.length_groups import LengthGroups
 from omniflow.training.shuffling import BlockShuffle, WholeShuffle
+
+#: After so many records in vain, looking for one that can be read ends.
+MOST_IN_A_ROW = 1000
 
 
 class JoinedDataset(Dataset):
@@ -17,18 +21,20 @@ class JoinedDataset(Dataset):
 
     Args:
         parts: The datasets, at least one, none of them empty.
+        names: What they are called, for records that cannot be read.
 
     Raises:
         DataError: If one of them is streamed: nobody knows where the next one begins.
     """
 
-    def __init__(self, parts: Sequence[Dataset]) -> None:
+    def __init__(self, parts: Sequence[Dataset], names: Sequence[str] = ()) -> None:
         if any(part.is_streaming for part in parts):
             raise DataError(
                 f"{len(parts)} datasets, of which one is streamed",
                 expected="a streamed dataset alone, or streaming: false for all of them",
             )
         self.parts = parts
+        self.names = names
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -36,10 +42,18 @@ class JoinedDataset(Dataset):
     def __getitem__(self, index: int) -> Sample:
         for position, part in enumerate(self.parts):
             if index < len(part):
-                sample = part[index]
-                return replace(sample, id=f"{position}/{sample.id}")
+                return self._told_apart(position, part, index)
             index -= len(part)
         raise IndexError(index)
+
+    def _told_apart(self, position: int, part: Dataset, index: int) -> Sample:
+        try:
+            sample = part[index]
+        except RecordError as error:
+            name = self.names[position] if self.names else None
+            record = f"{position}/{error.record}"
+            raise RecordError(record, error.reason, dataset=name) from error
+        return replace(sample, id=f"{position}/{sample.id}")
 
     def length_of(self, record: Any) -> int | None:
         """The length that the part knows."""
@@ -101,7 +115,37 @@ class SampleOrder:
 
     def samples(self, positions: Sequence[int]) -> list[Sample]:
         """The samples at some positions of the run."""
-        return [self.dataset.decode(record) for record in self.records(positions)]
+        return self.filled(positions, decode_each(self.dataset, self.records(positions)))
+
+    def filled(
+        self, positions: Sequence[int], found: Sequence[Sample | RecordError]
+    ) -> list[Sample]:
+        """The samples at some positions; for one that cannot be read, the next one that can.
+
+        So what stands there depends on seed and position, as everywhere else.
+
+        Args:
+            positions: Positions of the run.
+            found: What was read at each (`decode_each`).
+
+        Raises:
+            DataError: If none of very many in a row can be read.
+        """
+        known = dict(zip(positions, found, strict=True))
+        return [self._next_readable(position, known) for position in positions]
+
+    def _next_readable(self, position: int, known: dict[int, Sample | RecordError]) -> Sample:
+        for place in range(position, position + MOST_IN_A_ROW):
+            if place not in known:
+                [known[place]] = decode_each(self.dataset, self.records([place]))
+            sample = known[place]
+            if not isinstance(sample, RecordError):
+                return sample
+        raise DataError(
+            f"{MOST_IN_A_ROW} records in a row cannot be read",
+            where=str(known[position]),
+            expected="a dataset of which most can",
+        )
 
     def records(self, positions: Sequence[int]) -> list[Any]:
         """What those samples are made of, for `Dataset.decode`."""

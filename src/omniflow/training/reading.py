@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -16,8 +17,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as Indexed
 
 from omniflow.errors import OmniFlowError, TrainingError, UsageError
+from omniflow.training.decoding import decode_each
 
 if TYPE_CHECKING:
+    from omniflow.errors import RecordError
     from omniflow.interfaces import Dataset, Sample
     from omniflow.training.order import SampleOrder
 
@@ -39,6 +42,7 @@ class SampleReader:
         batches: Positions in the order, batch by batch; with workers looked at some batches ahead.
         workers: How many processes decode ahead of who reads; 0 for none.
         kept: Says what is left of the run, should a worker die.
+        note: Told what was read at the positions of every batch, records in vain among it.
     """
 
     def __init__(
@@ -47,12 +51,15 @@ class SampleReader:
         batches: Iterator[range],
         workers: int,
         kept: Callable[[], str] = lambda: "nothing was written",
+        note: Callable[[list[Sample | RecordError]], object] = lambda found: None,
     ) -> None:
         self.order = order
         self.batches = batches
         self.workers = workers
         self.kept = kept
+        self.note = note
         self._ahead: Iterator[bytes] | None = None
+        self._asked: deque[range] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -67,7 +74,7 @@ class SampleReader:
         self._ahead = None
 
     def read(self) -> list[Sample]:
-        """The samples of the next batch.
+        """The samples of the next batch, others in place of what cannot be read.
 
         Raises:
             UsageError: If the dataset cannot be sent to workers.
@@ -92,7 +99,12 @@ class SampleReader:
                     "then --resume auto",
                 ],
             ) from error
-        return _unpacked(packed)
+        found = _unpacked(packed)
+        return self._filled(self._asked.popleft(), found)
+
+    def _filled(self, positions: range, found: list[Sample | RecordError]) -> list[Sample]:
+        self.note(found)
+        return self.order.filled(positions, found)
 
     def _start(self) -> Iterator[bytes]:
         # Forked from a process of its own: one with threads, as this, must not be forked.
@@ -100,7 +112,7 @@ class SampleReader:
         context.set_forkserver_preload([__name__])
         loader = DataLoader(
             cast(Any, _Decoder(self.order.dataset)),
-            sampler=_Records(self.order, self.batches),
+            sampler=_Records(self.order, self.batches, self._asked),
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=self.workers,
@@ -121,11 +133,18 @@ class SampleReader:
 
 
 class _Records:
-    """The records of every batch, as workers get them; what goes wrong is told in its turn."""
+    """The records of every batch, as workers get them; what goes wrong is told in its turn.
 
-    def __init__(self, order: SampleOrder, batches: Iterator[range]) -> None:
+    Args:
+        order: Where they come from.
+        batches: Their positions.
+        asked: Where positions are put down as well, until their samples come back.
+    """
+
+    def __init__(self, order: SampleOrder, batches: Iterator[range], asked: deque[range]) -> None:
         self.order = order
         self.batches = batches
+        self.asked = asked
 
     def __iter__(self) -> Iterator[Sequence[Any] | _Failure]:
         for positions in self.batches:
@@ -135,6 +154,7 @@ class _Records:
             except Exception as error:  # noqa: BLE001
                 yield _Failure(error)
                 return
+            self.asked.append(positions)
             yield records
 
 
@@ -156,7 +176,7 @@ class _Decoder(Indexed[bytes]):
             return _packed(records)
         try:
             # Packed here: torch would fail to send what cannot be packed, and wait for ever.
-            return _packed([self.dataset.decode(record) for record in records])
+            return _packed(decode_each(self.dataset, records))
         # It is raised again where the batch is asked for.
         except Exception as error:  # noqa: BLE001
             if not isinstance(error, OmniFlowError):
@@ -174,12 +194,12 @@ def _packed(content: Any) -> bytes:
         return pickle.dumps(_Failure(told))
 
 
-def _unpacked(packed: bytes) -> list[Sample]:
+def _unpacked(packed: bytes) -> list[Sample | RecordError]:
     content = pickle.loads(packed)
     if isinstance(content, _Failure):
         raise content.error
-    samples: list[Sample] = content
-    return samples
+    found: list[Sample | RecordError] = content
+    return found
 
 
 def _as_it_is(content: Any) -> Any:

@@ -26,6 +26,7 @@ class RunResult:
         seconds: Time spent in this process, evaluations and checkpoints included.
         trainable: Number of trained parameters.
         texts_cut: Texts of the training split that were longer than the limit, as met so far.
+        records_skipped: Records that could not be read, a record counted as often as it was met.
         is_stopped_early: Whether it ended because evaluations no longer got better.
     """
 
@@ -37,6 +38,7 @@ class RunResult:
     seconds: float
     trainable: int
     texts_cut: int
+    records_skipped: int = 0
     is_stopped_early: bool = False
 
 

@@ -32,4 +32,5 @@ def open_datasets(
         if next(part.records(), None) is None:
             raise DataError(f"the {split} split of dataset {choice.name} is empty")
         parts.append(part)
-    return parts[0] if len(parts) == 1 else JoinedDataset(parts)
+    names = [choice.name for choice in recipe.dataset]
+    return parts[0] if len(parts) == 1 else JoinedDataset(parts, names)

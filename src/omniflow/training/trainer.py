@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from omniflow.training.reading import SampleReader
 from omniflow.training.reporter import Reporter, RunResult
 from omniflow.training.run_folder import RunFolder
 from omniflow.training.schedule import Plan
+from omniflow.training.skipped import SkippedRecords
 from omniflow.training.splits import open_datasets
 from omniflow.training.state import optimizer_tensors
 from omniflow.training.updates import Updates
@@ -130,7 +132,13 @@ class TrainingLoop:
         self.position = 0
         self.saved: Path | None = None
         self.plan = self._make_plan()
-        self.validation = Validation(model, objective, validation_set, self.options, processes)
+        name = recipe.dataset[0].name if recipe.dataset else ""
+        self.skipped = SkippedRecords(
+            folder.path / "skipped.jsonl", name, self.options.bad_records, processes
+        )
+        self.validation = Validation(
+            model, objective, validation_set, self.options, processes, self.skipped
+        )
 
     def run(self) -> RunResult:
         """Take the steps that are left, evaluating, logging and saving on the way."""
@@ -166,7 +174,7 @@ class TrainingLoop:
             number for number in self.processes.gather(interrupts.received) if number is not None
         ]
         if received:
-            self._check_finite()
+            self._check_sound()
             saved = self.folder.step_folder(self.step)
             # What `latest` points at is not replaced: the next signal may be the last.
             if saved != self.saved:
@@ -197,6 +205,7 @@ class TrainingLoop:
         self.position = state["position"]
         self.plan = self._make_plan()
         self.validation.restore(state)
+        self.skipped.restore(state)
         self.processes.on_main(lambda: self.folder.forget_metrics_after(self.step))
         self.processes.on_main(self.folder.remove_leftovers)
 
@@ -211,7 +220,11 @@ class TrainingLoop:
 
     def _reader(self) -> SampleReader:
         return SampleReader(
-            self.order, self._batches_to_come(), self.options.workers, self.folder.kept
+            self.order,
+            self._batches_to_come(),
+            self.options.workers,
+            self.folder.kept,
+            partial(self.skipped.note, "train"),
         )
 
     def _batches_to_come(self) -> Iterator[range]:
@@ -251,7 +264,7 @@ class TrainingLoop:
         is_evaluated = is_last or self.step % options.eval_interval == 0
         is_saved = is_last or self.step % options.save_interval == 0
         if is_evaluated or is_saved or is_logged:
-            self._check_finite()
+            self._check_sound()
         if is_logged:
             self._log()
         if is_evaluated:
@@ -261,8 +274,9 @@ class TrainingLoop:
         if is_saved or self._is_over:
             self._save()
 
-    def _check_finite(self) -> None:
-        """Stop before numbers that are none reach a checkpoint."""
+    def _check_sound(self) -> None:
+        """Stop before numbers that are none reach a checkpoint, or when most data are bad."""
+        self.skipped.settle(self.folder.kept())
         self.figures.check_finite(self.step, self.folder.kept())
         self.updates.check_scale(self.step, self.folder.kept())
 
@@ -279,6 +293,7 @@ class TrainingLoop:
             **({"epoch": self.position / self.plan.samples} if self.plan.samples else {}),
             "lr": self.plan.lr(self.step - 1),
             "texts_cut": self.figures.texts_cut,
+            "records_skipped": self.skipped.total,
             "seconds": round(seconds, 3),
             "samples_per_s": round(steps * self.samples_a_step / seconds, 2),
         }
@@ -337,6 +352,7 @@ class TrainingLoop:
             **self.validation.state(),
             **self.figures.state(),
             **self.updates.state(),
+            **self.skipped.state(),
         }
         if self.average is not None:
             tensors |= self.average.tensors()
@@ -358,5 +374,6 @@ class TrainingLoop:
             seconds=seconds,
             trainable=sum(p.numel() for p in self.model.trainable_parameters()),
             texts_cut=self.figures.texts_cut,
+            records_skipped=self.skipped.total,
             is_stopped_early=self._is_stopped_early,
         )

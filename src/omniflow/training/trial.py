@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from omniflow.draws import Draws
-from omniflow.errors import TrainingError
+from omniflow.errors import DataError, TrainingError
+from omniflow.training.decoding import readable_samples
 from omniflow.training.device import autocast
 from omniflow.training.live_bytes import LiveBytes
 from omniflow.training.memory import MemoryEstimate, optimizer_bytes, part_sizes, tensor_bytes
@@ -89,7 +90,10 @@ class Trial:
         """Measure one evaluation batch; returns the seconds that it took."""
         self.model.eval()
         started = time.perf_counter()
-        samples = list(islice(self.validation, self.options.batch_size))
+        records = islice(self.validation.records(), self.options.batch_size)
+        samples = readable_samples(self.validation, records)
+        if not samples:
+            raise DataError("no record of the validation split that was looked at can be read")
         positions = range(len(samples))
         draws = Draws.at(self.options.seed, positions)
         batch = self.objective.collate(self.model, samples, draws)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from omniflow.draws import Draws
-from omniflow.errors import TrainingError
+from omniflow.errors import DataError, TrainingError
+from omniflow.interfaces import Sample
 from omniflow.seeds import mixed_seed
+from omniflow.training.decoding import decode_each
 from omniflow.training.device import autocast
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from omniflow.model import OmniFlowModel
     from omniflow.recipe import TrainingOptions
     from omniflow.training.processes import Processes
+    from omniflow.training.skipped import SkippedRecords
 
 #: Keeps the random numbers of evaluations apart from those of training steps.
 EVALUATION_SEED = 0x5EED
@@ -34,6 +37,7 @@ class Validation:
         dataset: The validation split.
         options: How the run evaluates.
         processes: Those that share the work.
+        skipped: Where records are noted that cannot be read; they count for nothing.
 
     Attributes:
         figures: Those of the evaluations called first, last and best, as far as there are any.
@@ -47,12 +51,14 @@ class Validation:
         dataset: Dataset,
         options: TrainingOptions,
         processes: Processes,
+        skipped: SkippedRecords,
     ) -> None:
         self.model = model
         self.objective = objective
         self.dataset = dataset
         self.options = options
         self.processes = processes
+        self.skipped = skipped
         self.figures: dict[str, dict[str, Any]] = {}
         self.since_best = 0
 
@@ -77,10 +83,16 @@ class Validation:
 
         Raises:
             TrainingError: If a figure is not finite.
+            DataError: If too many records cannot be read, or none of them can.
         """
         started = time.perf_counter()
         self.model.eval()
         sums = self.processes.sum(self._sums_of_this_process())
+        self.skipped.settle(kept)
+        if not sums:
+            raise DataError(
+                "no record of the validation split can be read", expected="at least one of them"
+            )
         figures = self.objective.summarise(sums)
         broken = [f"{name}: {value}" for name, value in figures.items() if not math.isfinite(value)]
         if broken:
@@ -128,8 +140,13 @@ class Validation:
         for start in range(processes.rank * size, len(records), processes.count * size):
             torch.manual_seed(mixed_seed(seed, start))
             indices = range(start, min(start + size, len(records)))
-            samples = [self.dataset.decode(records[index]) for index in indices]
-            batch = self.objective.collate(self.model, samples, Draws.at(seed, indices))
+            found = decode_each(self.dataset, (records[index] for index in indices))
+            self.skipped.note("validation", found)
+            read = {i: x for i, x in zip(indices, found, strict=True) if isinstance(x, Sample)}
+            if not read:
+                continue
+            draws = Draws.at(seed, list(read))
+            batch = self.objective.collate(self.model, list(read.values()), draws)
             with autocast(self.model.device, options.precision):
                 measured = self.objective.measure(self.model, batch)
             for name, value in measured.items():
