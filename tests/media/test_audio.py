@@ -9,7 +9,7 @@ import soundfile
 
 from omniflow.errors import DataError, UsageError
 from omniflow.interfaces import Audio
-from omniflow.media.audio import read_audio, write_wav
+from omniflow.media.audio import decode_audio, read_audio, write_wav
 
 
 @pytest.fixture
@@ -44,6 +44,20 @@ def test_common_formats_are_read_with_all_channels(tmp_path, tone, end, worst):
         assert np.abs(found.waveform[:, middle]).max() == pytest.approx(0.5, abs=worst)
     else:
         assert np.abs(found.waveform - tone.waveform)[:, middle].max() < worst
+
+
+@pytest.mark.parametrize("end", ["wav", "flac", "mp3"])
+def test_bytes_are_read_as_their_file(tmp_path, tone, end):
+    path = tmp_path / f"a.{end}"
+    soundfile.write(path, tone.waveform.T, tone.rate_hz)
+    content, expected = path.read_bytes(), read_audio(path)
+    found = decode_audio(content)
+    assert found.rate_hz == expected.rate_hz
+    np.testing.assert_array_equal(found.waveform, expected.waveform)
+    for damaged in (b"", b"words"):
+        with pytest.raises(DataError) as caught:
+            decode_audio(damaged, where="record 7")
+        assert caught.value.where == "record 7"
 
 
 def test_what_was_written_is_read_back(tmp_path, tone):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from omniflow.errors import DataError
-from omniflow.media.image import read_image
+from omniflow.media.image import decode_image, read_image
 
 
 def refusal(path):
@@ -25,6 +25,17 @@ def test_picture_is_read_as_it_is(tmp_path, noise):
     found = read_image(tmp_path / "a.png")
     assert found.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(found), np.asarray(noise))
+
+
+def test_bytes_are_read_as_their_file(tmp_path, noise):
+    noise.save(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    expected = np.asarray(read_image(tmp_path / "a.jpg"))
+    np.testing.assert_array_equal(np.asarray(decode_image(content)), expected)
+    for damaged in (content[: len(content) // 2], b"", b"words"):
+        with pytest.raises(DataError) as caught:
+            decode_image(damaged, where="record 7")
+        assert caught.value.where == "record 7"
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA"])

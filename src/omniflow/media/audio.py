@@ -1,4 +1,4 @@
-"""Sounds from files, and to them."""
+"""Sounds from files or what stands in them, and to files."""
 
 from __future__ import annotations
 
@@ -41,22 +41,24 @@ def read_audio(path: str | Path, *, limit_s: float = LIMIT_S) -> Audio:
             has samples that are not finite.
         UsageError: If the package soundfile is not installed.
     """
-    soundfile = _soundfile()
-    file = require_content(path)
-    try:
-        with soundfile.SoundFile(file) as sound:
-            _require_room(sound, str(path), limit_s)
-            samples = sound.read(dtype="float32", always_2d=True)
-            rate_hz = sound.samplerate
-    except soundfile.LibsndfileError as error:
-        raise DataError(
-            f"cannot be read as a sound ({_reason(error)})",
-            where=str(path),
-            expected="a whole WAV, FLAC, Ogg or MP3 file",
-        ) from error
-    audio = Audio(np.ascontiguousarray(samples.T), rate_hz)
-    require_sound(audio, where=str(path))
-    return audio
+    return _read(_soundfile(), require_content(path), str(path), limit_s)
+
+
+def decode_audio(content: bytes, *, where: str | None = None, limit_s: float = LIMIT_S) -> Audio:
+    """The sound that stands in the bytes of a file, as `read_audio` reads it.
+
+    Args:
+        content: All of the file.
+        where: Its record, for messages.
+        limit_s: Longest sound that is accepted, in seconds.
+
+    Raises:
+        DataError: As `read_audio`.
+        UsageError: If the package soundfile is not installed.
+    """
+    if not content:
+        raise DataError("the file is empty", where=where)
+    return _read(_soundfile(), io.BytesIO(content), where, limit_s)
 
 
 def write_wav(path: str | Path, audio: Audio) -> None:
@@ -90,6 +92,23 @@ def wav_bytes(audio: Audio, *, where: str | None = None) -> bytes:
     return content.getvalue()
 
 
+def _read(soundfile: Any, file: Path | io.BytesIO, where: str | None, limit_s: float) -> Audio:
+    try:
+        with soundfile.SoundFile(file) as sound:
+            _require_room(sound, where, limit_s)
+            samples = sound.read(dtype="float32", always_2d=True)
+            rate_hz = sound.samplerate
+    except soundfile.LibsndfileError as error:
+        raise DataError(
+            f"cannot be read as a sound ({_reason(error)})",
+            where=where,
+            expected="a whole WAV, FLAC, Ogg or MP3 file",
+        ) from error
+    audio = Audio(np.ascontiguousarray(samples.T), rate_hz)
+    require_sound(audio, where=where)
+    return audio
+
+
 def _reason(error: Any) -> str:
     """What libsndfile says; that of an MP3 without a frame is that there is no such file."""
     if error.code == _BAD_FILE:
@@ -97,7 +116,7 @@ def _reason(error: Any) -> str:
     return str(error.error_string).strip().rstrip(".")
 
 
-def _require_room(sound: Any, where: str, limit_s: float) -> None:
+def _require_room(sound: Any, where: str | None, limit_s: float) -> None:
     duration_s = sound.frames / sound.samplerate
     if duration_s > limit_s:
         raise DataError(

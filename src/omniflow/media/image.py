@@ -1,7 +1,8 @@
-"""Pictures from files."""
+"""Pictures from files, or from what stands in them."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,20 +36,38 @@ def read_image(path: str | Path) -> Image:
             Pillow's limit (about 89 million), of a mode without a range (floating point), or more
             than 32 times as long as it is short.
     """
+    return _read(require_content(path), str(path))
+
+
+def decode_image(content: bytes, *, where: str | None = None) -> Image:
+    """The picture that stands in the bytes of a file, as `read_image` reads it.
+
+    Args:
+        content: All of the file.
+        where: Its record, for messages.
+
+    Raises:
+        DataError: As `read_image`.
+    """
+    if not content:
+        raise DataError("the file is empty", where=where)
+    return _read(io.BytesIO(content), where)
+
+
+def _read(file: Path | io.BytesIO, where: str | None) -> Image:
     from PIL import Image, ImageOps
 
-    file = require_content(path)
     try:
         with warnings.catch_warnings():
             # Pillow warns of what it half expects to be a bomb, and refuses from twice that on.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                _require_picture(image, str(path))
+                _require_picture(image, where)
                 image.load()
-                return _as_rgb(ImageOps.exif_transpose(image), str(path))
+                return _as_rgb(ImageOps.exif_transpose(image), where)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
-            "the picture is too large", where=str(path), expected="at most 89 million pixels"
+            "the picture is too large", where=where, expected="at most 89 million pixels"
         ) from error
     except DataError:
         raise
@@ -56,12 +75,12 @@ def read_image(path: str | Path) -> Image:
     except Exception as error:
         raise DataError(
             f"cannot be read as a picture ({_without_path(error)})",
-            where=str(path),
+            where=where,
             expected="a whole file in a format that Pillow reads",
         ) from error
 
 
-def _require_picture(image: Image, where: str) -> None:
+def _require_picture(image: Image, where: str | None) -> None:
     if image.format in _PROGRAMS:
         raise DataError(
             "PostScript is a program and not a picture", where=where, expected="such as PNG or JPEG"
@@ -75,7 +94,7 @@ def _require_picture(image: Image, where: str) -> None:
         )
 
 
-def _as_rgb(image: Image, where: str) -> Image:
+def _as_rgb(image: Image, where: str | None) -> Image:
     from PIL import Image as Pictures
 
     if image.mode == "F":
