@@ -24,7 +24,18 @@ PLAIN_LINES = 10
 
 #: Figures of the log that have a place of their own, or are of no use to who watches.
 _NOT_TERMS = frozenset(
-    {"step", "split", "epoch", "loss", "lr", "seconds", "samples_per_s", "texts_cut", "grad_norm"}
+    {
+        "step",
+        "split",
+        "epoch",
+        "loss",
+        "lr",
+        "seconds",
+        "samples_per_s",
+        "texts_cut",
+        "grad_norm",
+        "records_skipped",
+    }
 )
 
 

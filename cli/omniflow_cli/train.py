@@ -237,8 +237,16 @@ def _content(result: RunResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "trainable": result.trainable,
         "texts_cut": result.texts_cut,
+        "records_skipped": result.records_skipped,
         "stopped_early": result.is_stopped_early,
     }
+
+
+def _skipped(result: RunResult) -> str:
+    """How many, and where they are listed."""
+    if not result.records_skipped:
+        return "0"
+    return f"{result.records_skipped}, listed in {result.folder / 'skipped.jsonl'}"
 
 
 def _show(result: RunResult) -> None:
@@ -259,6 +267,7 @@ def _show(result: RunResult) -> None:
             ("trained", f"{result.trainable:,} parameters"),
             *changes,
             ("texts cut", str(result.texts_cut)),
+            ("records skipped", _skipped(result)),
         ]
     )
     if result.steps and best["step"] == 0:

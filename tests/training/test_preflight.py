@@ -7,7 +7,7 @@ import torch
 
 from omniflow.assembly import assemble, assemble_shapes
 from omniflow.draft import Draft
-from omniflow.errors import ConfigError, UsageError
+from omniflow.errors import ConfigError, RecordError, UsageError
 from omniflow.interfaces import Dataset, Head, HeadOutput, Sample
 from omniflow.recipe import TrainingOptions
 from omniflow.registry import Component, Origin
@@ -25,16 +25,20 @@ class HalfDamaged(Dataset):
 
     Args:
         whole: Whether all of them can be read.
+        skippable: Whether the error is one of those that a run skips.
     """
 
-    def __init__(self, *, split: str, whole: bool = False) -> None:
+    def __init__(self, *, split: str, whole: bool = False, skippable: bool = False) -> None:
         self.split = split
+        self.skippable = skippable
         self.is_damaged = split == "train" and not whole
 
     def __len__(self):
         return 0 if self.split == "test" else 20
 
     def __getitem__(self, index):
+        if self.is_damaged and index > 10 and self.skippable:
+            raise RecordError(str(index), "it is damaged")
         if self.is_damaged and index > 10:
             raise ValueError(f"bad bytes in {index}.wav")
         return Sample(id=str(index), text=f"text {index}")
@@ -180,6 +184,17 @@ def test_the_records_that_are_read_span_the_split(draft, dry):
     # Of 0, 2, 5, 8, 10, 13, 16 and 19, those above 10 cannot be read.
     assert (train_split.read, train_split.failed) == (8, 3)
     assert train_split.brought == {"text": 5}
+
+
+def test_records_that_a_run_skips_are_told_and_stand_in_no_way(draft, dry):
+    half = {"name": "half", "skippable": True}
+    report = dry(draft(dataset=half))
+    assert report.is_ready
+    (note,) = [note for note in report.notes if "a run skips them" in note]
+    assert "3 of 8 records that were looked at cannot be read" in note
+    assert "record 19: it is damaged" in note
+    strict = dry(draft(dataset=half, training={"bad_records": 0}))
+    assert "3 of 8 records that were looked at cannot be read" in messages(strict)
 
 
 def test_a_backbone_that_is_damaged_is_found(draft, dry, random_backbone, tmp_path):

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from omniflow.assembly import construct_component
-from omniflow.errors import DataError, OmniFlowError, UsageError
+from omniflow.errors import DataError, OmniFlowError, RecordError, UsageError
 from omniflow.interfaces import Dataset, Sample
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ def check_data(recipe: Recipe, objective: Objective, registry: Registry) -> Data
                 dataset: Dataset = construct_component(registry, "dataset", choice, split=split)
                 dataset.restrict_to(objective.modalities)
                 check, problem = _check_split(check, dataset, objective)
+                if isinstance(problem, SkippableError) and recipe.training.bad_records > 0:
+                    notes.append(f"{problem}: a run skips them, up to training.bad_records")
+                    problem = None
                 notes += [note for note in dataset.notices() if note not in notes]
             except UsageError as error:
                 problem = error
@@ -87,6 +90,10 @@ def check_data(recipe: Recipe, objective: Objective, registry: Registry) -> Data
             elif problem is not None:
                 notes.append(f"training does not read this, generating does: {problem}")
     return DataReport(tuple(checks), _told_once(findings), tuple(notes))
+
+
+class SkippableError(DataError):
+    """Some of the records that were looked at cannot be read, and a run would skip them."""
 
 
 def _check_split(
@@ -99,11 +106,13 @@ def _check_split(
         return check, DataError("it is empty", where=where, expected="at least one record")
     brought = dict.fromkeys(sorted(objective.modalities), 0)
     problems: list[str] = []
+    skippable = 0
     looked_at = _looked_at(dataset, size)
     for position, record in looked_at:
         found = _read(dataset, record)
-        if isinstance(found, str):
+        if not isinstance(found, Sample):
             problems.append(f"record {position}: {found}")
+            skippable += isinstance(found, RecordError)
             continue
         for name in brought:
             brought[name] += getattr(found, name) is not None
@@ -117,7 +126,9 @@ def _check_split(
     if not problems:
         return check, None
     told = f"{len(problems)} of {len(looked_at)} records that were looked at cannot be read"
-    return check, DataError(told, where=where, notes=problems)
+    is_skippable = skippable == len(problems) < len(looked_at)
+    kind = SkippableError if is_skippable else DataError
+    return check, kind(told, where=where, notes=problems)
 
 
 def _told_once(findings: list[OmniFlowError]) -> tuple[OmniFlowError, ...]:
@@ -125,15 +136,13 @@ def _told_once(findings: list[OmniFlowError]) -> tuple[OmniFlowError, ...]:
     return tuple({str(finding): finding for finding in findings}.values())
 
 
-def _read(dataset: Dataset, record: Any) -> Sample | str:
+def _read(dataset: Dataset, record: Any) -> Sample | OmniFlowError | str:
     """A record's sample, or what is wrong with it."""
     try:
         return dataset.decode(record)
     # A dataset may be a stranger's; whatever it raises is what is wrong with the record.
     except Exception as error:  # noqa: BLE001
-        return (
-            str(error) if isinstance(error, OmniFlowError) else f"{type(error).__name__}: {error}"
-        )
+        return error if isinstance(error, OmniFlowError) else f"{type(error).__name__}: {error}"
 
 
 def _looked_at(dataset: Dataset, size: int | None) -> list[tuple[int, Any]]:
