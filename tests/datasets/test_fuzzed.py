@@ -1,0 +1,163 @@
+"""A thousand damaged records through every dataset of files: read, or told, and soon."""
+
+import json
+import random
+import struct
+import time
+import zlib
+
+import pytest
+
+from omniflow.datasets.csv_table import CsvDataset
+from omniflow.datasets.folder import FolderDataset
+from omniflow.datasets.json_lines import JsonLinesDataset
+from omniflow.datasets.text import TextDataset
+from omniflow.errors import RecordError
+
+COUNT = 1000
+WHOLE = {"validation_share": 0.0, "test_share": 0.0}
+
+
+def huge_png(rng):
+    """A picture that says it is as large as a country, or as thin as a hair."""
+    sizes = [(65_000, 65_000), (2**31 - 1, 1), (1, 90_000), (0, 5), (12_000, 12_000)]
+    header = struct.pack(">IIBBBBB", *rng.choice(sizes), 8, rng.choice([0, 2, 3, 6]), 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 5000)), (b"IEND", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def huge_wav(rng):
+    """A sound that says it lasts for days, or has channels or a rate of its own kind."""
+    channels, rate = rng.choice([1, 2, 0, 40_000]), rng.choice([1, 16_000, 2**31 - 1, 0])
+    form = struct.pack("<HHIIHH", 1, channels, rate, 1, rng.choice([0, 2]), 16)
+    data = b"data" + struct.pack("<I", 2**32 - 1) + rng.randbytes(400)
+    return (
+        b"RIFF" + struct.pack("<I", 2**32 - 1) + b"WAVEfmt " + struct.pack("<I", 16) + form + data
+    )
+
+
+def damaged(whole, rng):
+    """A file as disks, networks and people leave it."""
+    kind = rng.randrange(6)
+    if kind == 0:
+        return whole[: rng.randrange(len(whole))]
+    if kind == 1:
+        return rng.randbytes(rng.randrange(300))
+    if kind == 2:
+        content = bytearray(whole)
+        for _ in range(rng.randrange(1, 12)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        return bytes(content)
+    if kind == 3:
+        return rng.choice([huge_png, huge_wav])(rng)
+    if kind == 4:
+        return whole[:30] + rng.randbytes(rng.randrange(500))
+    return whole
+
+
+def value(names, rng):
+    """What somebody may write where a path or a text is expected."""
+    return rng.choice([
+        rng.choice(names), rng.choice(names), rng.choice(names), None, "", 7, -1.5, True, [], {},
+        ["a", 3], "../" * 9 + "etc/passwd", "/dev/zero", "/", ".", "\0", "\ud800", "x" * 9000,
+        "http://a/b.png", "\n", '"', "a\r\nb", "~nobody/x",
+    ])  # fmt: skip
+
+
+@pytest.fixture
+def broken(media):
+    """A folder of damaged files, most of them; their names."""
+    rng = random.Random(4)
+    pictures, sounds, texts = (
+        [path.read_bytes() for path in sorted(media.glob(f"*{end}"))]
+        for end in (".png", ".wav", ".txt")
+    )
+    for number in range(COUNT):
+        for suffix, whole in ((".png", pictures), (".wav", sounds), (".txt", texts)):
+            if rng.random() < 0.8:
+                path = media / f"r{number}{rng.choice(['', suffix])}{suffix}"
+                path.write_bytes(damaged(rng.choice(whole), rng))
+    return media
+
+
+def outcome(dataset):
+    """Records read, and reasons of the others; anything else that is raised is a fault."""
+    started = time.process_time()
+    read, errors = 0, []
+    for index in range(len(dataset)):
+        try:
+            sample = dataset[index]
+        except RecordError as error:
+            errors.append(error)
+            continue
+        read += 1
+        assert sample.text is None or sample.text.strip()
+        assert sample.audio is None or sample.audio.waveform.shape[1] > 100
+        assert (sample.text, sample.image, sample.audio) != (None, None, None)
+    assert time.process_time() - started < 10
+    assert all(error.record and "\n" not in error.reason for error in errors)
+    return read, [error.reason for error in errors]
+
+
+def test_folder(broken):
+    read, reasons = outcome(FolderDataset(path=str(broken), **WHOLE))
+    assert read + len(reasons) >= COUNT
+    assert read > 50
+    assert len(reasons) > 300
+    assert any("too large" in reason for reason in reasons)
+
+
+def test_jsonl(broken):
+    rng = random.Random(5)
+    names = [path.name for path in sorted(broken.iterdir())]
+    with (broken / "table.jsonl").open("wb") as file:
+        for _ in range(COUNT):
+            row = {
+                key: value(names, rng)
+                for key in ("text", "image", "audio", "id")
+                if rng.random() < 0.8
+            }
+            line = json.dumps(row).encode()
+            file.write((damaged(line, rng) if rng.random() < 0.2 else line) + b"\n")
+    options = {"text_column": "text", "image_column": "image", "audio_column": "audio"}
+    dataset = JsonLinesDataset(path=str(broken / "table.jsonl"), id_column="id", **options, **WHOLE)
+    read, reasons = outcome(dataset)
+    assert read + len(reasons) >= COUNT
+    assert read > 20
+    assert any("lies outside" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("names_stay", [True, False])
+def test_csv(names_stay, broken):
+    rng = random.Random(6)
+    names = [path.name for path in sorted(broken.iterdir())]
+    with (broken / "table.csv").open("wb") as file:
+        file.write(b"text,image,audio\n")
+        for number in range(COUNT):
+            fields = [f"text {number}", rng.choice(names), rng.choice(names)]
+            if not names_stay or rng.random() < 0.3:
+                fields = [str(value(names, rng)) for _ in range(rng.choice([3, 3, 3, 2, 4]))]
+            line = ",".join(fields).encode(errors="surrogatepass")
+            file.write((damaged(line, rng) if rng.random() < 0.3 else line) + b"\n")
+    read, reasons = outcome(CsvDataset(path=str(broken / "table.csv"), **WHOLE))
+    assert read + len(reasons) > COUNT // 2
+    assert reasons
+    assert read > 5 or not names_stay
+
+
+def test_text(tmp_path):
+    rng = random.Random(7)
+    lines = [json.dumps({"text": f"line {number}"}).encode() for number in range(COUNT)]
+    broken = [damaged(line, rng) if rng.random() < 0.5 else line for line in lines]
+    ascii_only = [bytes(byte % 128 for byte in line) for line in broken]
+    path = tmp_path / "texts.jsonl"
+    path.write_bytes(b"\n".join(ascii_only) + b"\n")
+    dataset = TextDataset(path=str(path), column="text", bad_share=1.0, **WHOLE)
+    read, reasons = outcome(dataset)
+    assert read > COUNT // 3
+    assert reasons == []
+    assert any("records skipped" in notice for notice in dataset.notices())
