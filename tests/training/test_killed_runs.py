@@ -26,7 +26,7 @@ CASES = [
         ("flow", "scenes", "mapped"),
         ("flow", "text", "streaming"),
     )
-    for workers in (0,)
+    for workers in (0, 2)
 ]
 
 #: Before an operation on a file, and a moment after one; in every case.
@@ -48,12 +48,11 @@ def recipe_of(case, backbone, folder, registry):
         "training": {
             "batch_size": 3, "max_steps": 8, "log_interval": 3, "eval_interval": 4,
             "save_interval": 1, "keep": 2, "eval_batches": 1, "lr": 1e-2, "shuffle_block": 10,
+            "workers": workers,
         },
         **({"head": {"name": "vq", "hidden_dim": 16, "codebook_size": 8}, "refiner": "mlp"}
             if not is_flow else {}),
     }  # fmt: skip
-    if workers:
-        said["training"]["workers"] = workers
     return resolve(Draft.from_mapping(said), registry)
 
 
