@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniflow.checkpoints import read_json
-from omniflow.errors import CheckpointError, ConfigError, UsageError
+from omniflow.errors import CheckpointError, ConfigError
+from omniflow.hub_access import fetch_files, one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +60,9 @@ class PretrainedSource:
         """
         if self.is_local:
             return self._folder
-        fetched = _fetched(self.path, self._revision, patterns)
+        # Gigabytes of weights show how far they are, kilobytes of settings do not.
+        is_quiet = not any(pattern.endswith(_GIGABYTES) for pattern in patterns)
+        fetched = fetch_files(self.path, self._revision, patterns, is_quiet=is_quiet)
         # The cache names a snapshot after its commit: weights are to fit the settings read before.
         self._revision = fetched.name
         return fetched
@@ -138,7 +140,7 @@ class PretrainedSource:
                 )
         except _damage() as error:
             raise CheckpointError(
-                f"its weights cannot be read ({_one_line(error)})",
+                f"its weights cannot be read ({one_line(error)})",
                 where=self.path,
                 expected="whole tensors that fit its config.json",
             ) from error
@@ -191,7 +193,7 @@ class PretrainedSource:
         # The readers check little themselves; tokenizer.json even raises plain Exception.
         except Exception as error:
             raise CheckpointError(
-                f"its {what} cannot be read ({_one_line(error)})", where=self.path
+                f"its {what} cannot be read ({one_line(error)})", where=self.path
             ) from error
 
     def _find_weights(self) -> tuple[Path, bool]:
@@ -223,66 +225,6 @@ def _names_a_folder(path: str) -> bool:
     return path.startswith((".", "/", "~")) or "\\" in path or path.count("/") > 1
 
 
-def _fetched(hub_id: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]
-        GatedRepoError,
-        HFValidationError,
-        HTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    local = "a local folder with its files works without the Hub"
-    # Gigabytes of weights show how far they are, kilobytes of settings do not.
-    bar = None if any(pattern.endswith(_GIGABYTES) for pattern in patterns) else _silent_bar()
-    try:
-        return Path(
-            snapshot_download(hub_id, revision=revision, allow_patterns=[*patterns], tqdm_class=bar)
-        )
-    except HFValidationError as error:
-        raise UsageError(
-            f"{hub_id!r} is neither a folder nor a Hub id", expected="FOLDER or OWNER/NAME"
-        ) from error
-    except GatedRepoError as error:
-        raise UsageError(
-            f"{hub_id} wants its conditions accepted",
-            where=without_password(constants.ENDPOINT),
-            notes=["accept them on its page, then: hf auth login, or set HF_TOKEN", local],
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise UsageError(
-            f"there is no model {hub_id}, or it is private",
-            where=constants.ENDPOINT,
-            notes=["a private model needs a token: hf auth login, or set HF_TOKEN", local],
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UsageError(
-            f"{hub_id} has no revision {revision!r}",
-            where=constants.ENDPOINT,
-            expected="a branch, tag or commit of it",
-        ) from error
-    # HTTPError is that of the HTTP library, whichever the Hub's client uses; its transfer library
-    # raises RuntimeError, and a cache that cannot be written to OSError.
-    except (HTTPError, OSError, RuntimeError) as error:
-        raise UsageError(
-            f"{hub_id} cannot be fetched ({without_password(_one_line(error.__cause__ or error))})",
-            where=constants.ENDPOINT,
-            notes=["HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there", local],
-        ) from error
-
-
-def _silent_bar() -> Any:
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-    class Silent(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            kwargs.pop("name", None)
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-    return Silent
-
-
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without transformers' progress bars and its table of the tensors that a tower leaves out."""
@@ -297,13 +239,3 @@ def _quietly() -> Iterator[None]:
         chatter.set_verbosity(level)
         if has_bars:
             chatter.enable_progress_bar()
-
-
-def _one_line(error: BaseException, *, limit: int = 200) -> str:
-    line = " ".join(str(error).split()) or type(error).__name__
-    return line if len(line) <= limit else line[:limit] + "..."
-
-
-def without_password(url: str) -> str:
-    """A URL that can be shown: what stands before its `@` is left out."""
-    return re.sub(r"//[^/@]*@", "//***@", url)

@@ -1,0 +1,134 @@
+"""What goes wrong between us and the Hub, in words that say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omniflow.errors import UsageError
+
+
+def fetch_files(
+    hub_id: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    *,
+    kind: str = "model",
+    is_quiet: bool = True,
+) -> Path:
+    """A local folder, named after the commit, with the files that fit the patterns.
+
+    Files that are there already are not asked for again. With `HF_HUB_OFFLINE` nothing is asked
+    for, and the folder has what was fetched before.
+
+    Args:
+        hub_id: `owner/name`.
+        revision: Branch, tag or commit; None for the main branch.
+        patterns: As of a shell.
+        kind: `model` or `dataset`.
+        is_quiet: Show no progress bar.
+
+    Raises:
+        UsageError: If the Hub cannot be reached or does not have it.
+    """
+    from huggingface_hub import snapshot_download
+
+    with reaching_hub(hub_id, revision, kind=kind):
+        fetched = snapshot_download(
+            hub_id,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=[*patterns],
+            tqdm_class=_silent_bar() if is_quiet else None,
+        )
+    return Path(fetched)
+
+
+@contextmanager
+def reaching_hub(hub_id: str, revision: str | None, *, kind: str = "model") -> Iterator[None]:
+    """Tells what the Hub's client raises within; no message shows a token or a password.
+
+    Args:
+        hub_id: What is asked for.
+        revision: Which revision of it.
+        kind: `model` or `dataset`.
+
+    Raises:
+        UsageError: Whatever the client raises about ids, access, connection and disk.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = without_secrets(constants.ENDPOINT)
+    local = "a local folder with its files works without the Hub"
+    try:
+        yield
+    except HFValidationError as error:
+        raise UsageError(
+            f"{hub_id!r} is neither a folder nor a Hub id", expected="FOLDER or OWNER/NAME"
+        ) from error
+    except GatedRepoError as error:
+        raise UsageError(
+            f"{hub_id} wants its conditions accepted",
+            where=where,
+            notes=["accept them on its page, then: hf auth login, or set HF_TOKEN", local],
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UsageError(
+            f"there is no {kind} {hub_id}, or it is private",
+            where=where,
+            notes=[f"a private {kind} needs a token: hf auth login, or set HF_TOKEN", local],
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UsageError(
+            f"{hub_id} has no revision {revision!r}",
+            where=where,
+            expected="a branch, tag or commit of it",
+        ) from error
+    # HTTPError is that of the HTTP library, whichever the Hub's client uses; its transfer library
+    # raises RuntimeError, and a cache that cannot be written to OSError.
+    except (HTTPError, OSError, RuntimeError) as error:
+        advice = "HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there"
+        if constants.HF_HUB_OFFLINE:
+            advice = "HF_HUB_OFFLINE is set, so that only what was fetched before is there"
+        raise UsageError(
+            f"{hub_id} cannot be fetched ({without_secrets(one_line(error.__cause__ or error))})",
+            where=where,
+            notes=[advice, local],
+        ) from error
+
+
+def one_line(error: BaseException, *, limit: int = 200) -> str:
+    """The message of an error, or its name where it has none, on one line."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= limit else line[:limit] + "..."
+
+
+def without_secrets(text: str) -> str:
+    """A text that can be shown: without the token, and what stands before the `@` of a URL."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    if token:
+        text = text.replace(token, "***")
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
+
+
+def _silent_bar() -> Any:
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    class Silent(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+    return Silent
