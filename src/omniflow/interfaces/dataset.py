@@ -61,7 +61,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
-        """The sample at `index`, in [0, len(self))."""
+        """The sample at `index`, in [0, len(self)).
+
+        Raises:
+            RecordError: If it cannot be read; a run leaves it out, up to a limit, and lists it.
+        """
 
     #: Whether samples are best read in the order of their source, by `records`, and how many there
     #: are is only known at its end.
@@ -76,7 +80,11 @@ class Dataset(ABC):
         return iter(range(start, len(self)))
 
     def decode(self, record: Any) -> Sample:
-        """The sample that is made of one of the `records`."""
+        """The sample that is made of one of the `records`.
+
+        Raises:
+            RecordError: As for `dataset[index]`.
+        """
         return self[record]
 
     def length_of(self, record: Any) -> int | None:
