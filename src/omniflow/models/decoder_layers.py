@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from omniflow.models.recomputation import checkpointed
 
 if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
@@ -25,7 +26,7 @@ def recomputed(layers: Iterable[nn.Module]) -> Iterator[None]:
     """
     listed = list(layers)
     for layer in listed:
-        layer.forward = _recomputing(layer.forward)
+        layer.forward = partial(checkpointed, layer.forward)
     try:
         yield
     finally:
@@ -37,13 +38,6 @@ def recomputed(layers: Iterable[nn.Module]) -> Iterator[None]:
 def empty_cache() -> DynamicCache:
     """A cache that stays empty, whatever layers give it to keep."""
     return _empty_cache_class()()
-
-
-def _recomputing(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def recomputing(*args: Any, **kwargs: Any) -> Any:
-        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
-
-    return recomputing
 
 
 @cache

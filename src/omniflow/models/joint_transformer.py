@@ -8,7 +8,6 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from omniflow.errors import ConfigError, UsageError
 from omniflow.interfaces.backbone import Streams
@@ -17,6 +16,7 @@ from omniflow.models.joint_block import FinalModulation, JointBlock
 from omniflow.models.joint_config import JointTransformerConfig
 from omniflow.models.joint_embeddings import ConditionEmbedding, PatchEmbedding, unpatchify
 from omniflow.models.joint_inputs import check_streams, check_timestep
+from omniflow.models.recomputation import checkpointed
 
 __all__ = ["JointOutput", "JointTransformer", "JointTransformerConfig"]
 
@@ -184,10 +184,7 @@ class JointTransformer(nn.Module, Recomputing):
 
     def _run(self, block: nn.Module, tokens: Streams, conditions: Streams) -> Streams:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            # Nothing in a block is random, so there is no random state to carry along.
-            updated: Streams = checkpoint(
-                block, tokens, conditions, use_reentrant=False, preserve_rng_state=False
-            )
+            updated: Streams = checkpointed(block, tokens, conditions)
         else:
             updated = block(tokens, conditions)
         return updated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ import torch
 from omniflow.draws import Draws
 from omniflow.errors import DataError, TrainingError
 from omniflow.training.decoding import readable_samples
+from omniflow.models.recomputation import recomputing_within
 from omniflow.training.device import autocast
 from omniflow.training.live_bytes import LiveBytes
 from omniflow.training.memory import MemoryEstimate, optimizer_bytes, part_sizes, tensor_bytes
@@ -136,8 +137,8 @@ class Trial:
         for step in range(META_STEPS):
             with self._counted() as counted:
                 kernels = partial(CardKernels, half=precision != "fp32")
-                # What is computed again in the backward pass needs them as well.
-                self._gradients(step, kernels, around_backward=kernels)
+                with recomputing_within(kernels):
+                    self._gradients(step, kernels)
             peak = max(peak, counted.peak)
         return self._estimate(precision, peak)
 
@@ -159,10 +160,7 @@ class Trial:
         return {torch.float16: "fp16", torch.bfloat16: "bf16"}.get(dtype, "fp32")
 
     def _gradients(
-        self,
-        step: int,
-        precision: Callable[[], AbstractContextManager[object]],
-        around_backward: Callable[[], AbstractContextManager[object]] = nullcontext,
+        self, step: int, precision: Callable[[], AbstractContextManager[object]]
     ) -> tuple[Losses, float]:
         """Losses and gradients of a step, and the seconds in which samples were collated."""
         options = self.options
@@ -179,8 +177,7 @@ class Trial:
             data += time.perf_counter() - started
             with precision():
                 losses = self.objective.losses(self.model, batch)
-            with around_backward():
-                (losses.total / options.grad_accum).backward()  # type: ignore[no-untyped-call]
+            (losses.total / options.grad_accum).backward()  # type: ignore[no-untyped-call]
         return losses, data
 
     def _finish(self) -> None:
