@@ -6,23 +6,33 @@ import hashlib
 import json
 import re
 import threading
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-_REVISION = re.compile(r"/api/models/([^/]+/[^/]+)/revision/([^/]+)")
-_TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)")
-_FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_INFO = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?")
+_TREE = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.+))?")
+_PATHS = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/paths-info/([^/]+)")
+_FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
 class LocalHub:
-    """Repositories of models, each a folder with one commit, and what was asked of them."""
+    """Repositories, each a folder with one commit, and what was asked of them.
+
+    Models are called `owner/name`, data sets `datasets/owner/name`.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Path] = {}
         self.asked: list[str] = []
+        #: Bytes of files that were sent, by path in the repository.
+        self.sent: Counter[str] = Counter()
+        #: Repositories that only those with a token may read, and those whose terms they accept.
+        self.private: dict[str, str] = {}
+        self.gated: set[str] = set()
         #: Paths that answer 403, which the client does not try again.
         self.broken: set[str] = set()
         hub = self
@@ -41,7 +51,7 @@ class LocalHub:
         self.thread.join()
 
     def add(self, name: str, folder: Path) -> str:
-        """Serve a folder as `owner/name`; its commit."""
+        """Serve a folder as `owner/name` or `datasets/owner/name`; its commit."""
         self.repositories[name] = folder
         return self.commit(name)
 
@@ -78,19 +88,33 @@ class _Handler(BaseHTTPRequestHandler):
         self.served.asked.append(path)
         if path in self.served.broken:
             self.reply(403)
-        elif match := _REVISION.fullmatch(path):
-            self.revision(*match.groups())
+        elif match := _INFO.fullmatch(path):
+            self.info(_named(*match.group(1, 2)), match[3] or "main")
         elif match := _TREE.fullmatch(path):
-            self.tree(*match.groups())
+            self.tree(_named(*match.group(1, 2)), match[3], match[4] or "")
         elif match := _FILE.fullmatch(path):
-            self.file(*match.groups())
+            self.file((match[1] or "") + match[2], *match.group(3, 4))
         else:
             self.refuse("EntryNotFound")
 
     do_HEAD = do_GET  # noqa: N815
 
+    def do_POST(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.served.asked.append(path)
+        said = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        match = _PATHS.fullmatch(path)
+        if match is None:
+            self.refuse("EntryNotFound")
+        elif self.knows(name := _named(*match.group(1, 2)), match[3]):
+            found = [self.entry(name, each) for each in said.get("paths", [])]
+            self.as_json([each for each in found if each is not None])
+
     def knows(self, name: str, revision: str) -> bool:
-        if name not in self.served.repositories:
+        wanted = self.served.private.get(name)
+        if name not in self.served.repositories or (
+            wanted is not None and self.headers.get("Authorization") != f"Bearer {wanted}"
+        ):
             self.refuse("RepoNotFound", 401)
         elif revision not in ("main", self.served.commit(name)):
             self.refuse("RevisionNotFound")
@@ -98,28 +122,49 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         return False
 
-    def revision(self, name: str, revision: str) -> None:
+    def info(self, name: str, revision: str) -> None:
         if self.knows(name, revision):
             siblings = [{"rfilename": path} for path in self.served.files(name)]
-            self.as_json({"id": name, "sha": self.served.commit(name), "siblings": siblings})
-
-    def tree(self, name: str, revision: str) -> None:
-        if self.knows(name, revision):
-            root = self.served.repositories[name]
             self.as_json(
-                [
-                    {
-                        "type": "file",
-                        "path": path,
-                        "size": (root / path).stat().st_size,
-                        "oid": self.served.etag(name, path)[:40],
-                    }
-                    for path in self.served.files(name)
-                ]
+                {
+                    "id": name.removeprefix("datasets/"),
+                    "sha": self.served.commit(name),
+                    "siblings": siblings,
+                    "gated": "manual" if name in self.served.gated else False,
+                }
             )
+
+    def tree(self, name: str, revision: str, inside: str) -> None:
+        if not self.knows(name, revision):
+            return
+        is_deep = "recursive=true" in urlsplit(self.path).query.lower()
+        start = f"{inside}/" if inside else ""
+        found: dict[str, None] = {}
+        for path in self.served.files(name):
+            if path.startswith(start):
+                parts = path.removeprefix(start).split("/")
+                for depth in range(1, len(parts) + 1 if is_deep else 2):
+                    found[start + "/".join(parts[:depth])] = None
+        if found or not inside:
+            self.as_json([self.entry(name, path) for path in found])
+        else:
+            self.refuse("EntryNotFound")
+
+    def entry(self, name: str, path: str) -> dict[str, object] | None:
+        """What the Hub says of a file or folder."""
+        place = self.served.repositories[name] / path
+        if place.is_dir():
+            return {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
+        if not place.is_file():
+            return None
+        etag = self.served.etag(name, path)
+        return {"type": "file", "path": path, "size": place.stat().st_size, "oid": etag[:40]}
 
     def file(self, name: str, revision: str, path: str) -> None:
         if not self.knows(name, revision):
+            return
+        if name in self.served.gated:
+            self.refuse("GatedRepo", 403)
             return
         commit = {"X-Repo-Commit": self.served.commit(name)}
         if path not in self.served.files(name):
@@ -128,12 +173,15 @@ class _Handler(BaseHTTPRequestHandler):
         content = (self.served.repositories[name] / path).read_bytes()
         headers = {"ETag": f'"{self.served.etag(name, path)}"', "Accept-Ranges": "bytes", **commit}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if wanted is None:
-            self.reply(200, headers, content)
-            return
-        start, end = int(wanted[1]), int(wanted[2] or len(content) - 1)
-        headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
-        self.reply(206, headers, content[start : end + 1])
+        status = 200
+        if wanted is not None:
+            start = int(wanted[1])
+            end = min(int(wanted[2] or len(content) - 1), len(content) - 1)
+            headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+            content, status = content[start : end + 1], 206
+        if self.command == "GET":
+            self.served.sent[path] += len(content)
+        self.reply(status, headers, content)
 
     def as_json(self, content: object) -> None:
         self.reply(200, {"Content-Type": "application/json"}, json.dumps(content).encode())
@@ -148,11 +196,15 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
     def log_message(self, *args: object) -> None:
         pass
+
+
+def _named(kind: str, name: str) -> str:
+    return f"datasets/{name}" if kind == "datasets" else name
 
 
 @pytest.fixture
