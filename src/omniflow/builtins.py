@@ -72,6 +72,30 @@ _COMPONENTS = (
         "Pictures, sounds and texts side by side",
     ),
     (
+        "dataset",
+        "huggingface",
+        "datasets.huggingface:HuggingFaceDataset",
+        "Any data set on the Hub, or a folder laid out like one",
+    ),
+    (
+        "dataset",
+        "wikitext",
+        "datasets.wikitext:WikitextDataset",
+        "Salesforce/wikitext: paragraphs of Wikipedia",
+    ),
+    (
+        "dataset",
+        "coco",
+        "datasets.coco:CocoDataset",
+        "lmms-lab/COCO-Caption: photographs with five captions",
+    ),
+    (
+        "dataset",
+        "audiocaps",
+        "datasets.audiocaps:AudioCapsDataset",
+        "OpenSound/AudioCaps: sounds with captions",
+    ),
+    (
         "objective",
         "text-decoder",
         "objectives.text_decoder:TextDecoderObjective",
