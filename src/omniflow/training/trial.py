@@ -15,8 +15,8 @@ import torch
 
 from omniflow.draws import Draws
 from omniflow.errors import DataError, TrainingError
-from omniflow.training.decoding import readable_samples
 from omniflow.models.recomputation import recomputing_within
+from omniflow.training.decoding import readable_samples
 from omniflow.training.device import autocast
 from omniflow.training.live_bytes import LiveBytes
 from omniflow.training.memory import MemoryEstimate, optimizer_bytes, part_sizes, tensor_bytes

@@ -67,9 +67,7 @@ class Updates:
         self.module, prepared = self.accelerator.prepare(losses, make_optimizer(model, options))
         # What accelerate lays around it is for scripts that leave accumulation to it.
         self.optimizer: torch.optim.Optimizer = prepared.optimizer
-        self.scaler = torch.amp.GradScaler(
-            model.device.type, enabled=options.precision == "fp16"
-        )
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=options.precision == "fp16")
 
     def take(self, step: int, batches: Sequence[Batch], lr: float) -> None:
         """Take one step.
