@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from omniflow.hub_access import without_secrets
 from omniflow.plugins import DISTRIBUTION, Plugins
-from omniflow.pretrained import without_password
 from omniflow.version import __version__
 from omniflow_cli import shadowing
 
@@ -130,7 +130,7 @@ def _hub(environ: Mapping[str, str]) -> dict[str, Any]:
     return {
         "HF_HOME": str(home),
         "HF_HUB_CACHE": environ.get("HF_HUB_CACHE", str(home / "hub")),
-        "HF_ENDPOINT": without_password(environ.get("HF_ENDPOINT", "https://huggingface.co")),
+        "HF_ENDPOINT": without_secrets(environ.get("HF_ENDPOINT", "https://huggingface.co")),
         "HF_HUB_OFFLINE": environ.get("HF_HUB_OFFLINE", "0"),
         "token": "yes" if in_environment or _is_filled(token_file) else "no",
     }

@@ -78,10 +78,11 @@ class TrainingOptions:
         keep: Step checkpoints kept, the newest; best and latest stay whatever this says.
         precision: Number format of the forward pass; auto is bf16 on a GPU that has it, else fp32.
             fp16 scales the loss so that small gradients survive, and skips steps that overflow.
-        gradient_checkpointing: Whether transformer and text decoder compute activations again in the
-            backward pass in place of keeping them: less memory, more time, the same numbers.
-        compile: Whether torch.compile makes kernels for the forward and backward pass. It takes minutes
-            at the start, and again for batches of other shapes; results differ in their last bits.
+        gradient_checkpointing: Whether transformer and text decoder compute activations again in
+            the backward pass in place of keeping them: less memory, more time, the same numbers.
+        compile: Whether torch.compile makes kernels for the forward and backward pass. It takes
+            minutes at the start, and again for batches of other shapes; results differ in their
+            last bits.
         device: auto, cpu, cuda, cuda:1, mps; auto takes a GPU when there is one.
         workers: Processes that read samples ahead of the steps, so that reading takes no time of
             theirs; 0 for none. The run is the same to the last bit.

@@ -81,9 +81,9 @@ def test_a_stranger_in_the_place_of_our_package_ends_every_command_with_a_messag
 
 
 def test_a_password_in_the_endpoint_is_not_shown():
-    from omniflow.pretrained import without_password
+    from omniflow.hub_access import without_secrets
 
-    assert without_password("https://me:hf_secret@mirror.example/a@b") == (
+    assert without_secrets("https://me:hf_secret@mirror.example/a@b") == (
         "https://***@mirror.example/a@b"
     )
-    assert without_password("https://mirror.example") == "https://mirror.example"
+    assert without_secrets("https://mirror.example") == "https://mirror.example"

@@ -129,7 +129,7 @@ class VectorQuantiser(nn.Module):
         squared_norms = self.codebook.square().sum(dim=-1)
         parts = [
             torch.addmm(squared_norms, part, self.codebook.T, alpha=-2.0).argmin(dim=-1)
-            for part in flat.split(self._rows(flat))
+            for part in torch.split(flat, self._rows(flat))
         ]
         return torch.cat(parts)
 
@@ -224,7 +224,7 @@ def tally_by_products(
     """
     counts, sums = flat.new_zeros(codebook_size), flat.new_zeros(codebook_size, flat.shape[1])
     numbers = torch.arange(codebook_size, device=flat.device)
-    for vectors, chosen in zip(flat.split(rows), codes.split(rows), strict=True):
+    for vectors, chosen in zip(torch.split(flat, rows), torch.split(codes, rows), strict=True):
         one_hot = (chosen[:, None] == numbers).to(flat.dtype)
         counts += one_hot.sum(dim=0)
         sums.addmm_(one_hot.T, vectors)
