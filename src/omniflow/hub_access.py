@@ -97,13 +97,16 @@ def reaching_hub(hub_id: str, revision: str | None, *, kind: str = "model") -> I
     # HTTPError is that of the HTTP library, whichever the Hub's client uses; its transfer library
     # raises RuntimeError, and a cache that cannot be written to OSError.
     except (HTTPError, OSError, RuntimeError) as error:
-        advice = "HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there"
+        advice = [
+            "HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there",
+            "HF_HUB_OFFLINE=1 reads what was fetched before",
+        ]
         if constants.HF_HUB_OFFLINE:
-            advice = "HF_HUB_OFFLINE is set, so that only what was fetched before is there"
+            advice = ["HF_HUB_OFFLINE is set, so that only what was fetched before is there"]
         raise UsageError(
             f"{hub_id} cannot be fetched ({without_secrets(one_line(error.__cause__ or error))})",
             where=where,
-            notes=[advice, local],
+            notes=[*advice, local],
         ) from error
 
 
