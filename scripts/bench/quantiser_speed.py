@@ -5,13 +5,15 @@
 
 Needs `pip install vector-quantize-pytorch`. Both quantisers train: gradients pass, the codebook
 follows. The floor is what no exact search can do without: one matrix product of vectors and codes,
-and one argmin over it. They take turns; times are medians. Peak memory is what the process grew by
-over what it had before, read from the kernel (Linux).
+and one argmin over it. They take turns; times are medians of the processor's time, which other
+work on the machine does not change. Peak memory is what the process grew by over what it had
+before, read from the kernel (Linux).
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import platform
 import statistics
@@ -64,19 +66,21 @@ def backward_call(module: nn.Module, vectors: Tensor) -> Call:
 
 
 def timed(calls: Mapping[str, Call], repeats: int) -> dict[str, float]:
-    """Median seconds of each call; they take turns, the first round is not counted."""
+    """Median processor seconds of each call; they take turns, the first round is left out."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats + 1):
         for name, call in calls.items():
-            started = time.perf_counter()
+            started = time.process_time()
             call()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.process_time() - started)
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
 def peak_bytes(call: Call) -> int:
     """What the process grows by during a call."""
     gc.collect()
+    # What has been freed would be taken again without growth.
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     call()
@@ -128,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--vectors", type=int, nargs="*", default=[512, 4096, 32768])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(

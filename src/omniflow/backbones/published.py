@@ -404,7 +404,10 @@ def _load_tokenizer(source: Path | str) -> PreTrainedTokenizerBase:
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     if not texts:
         return []
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)
+    encoded = tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False,
+        return_token_type_ids=False, verbose=False,
+    )  # fmt: skip
     return cast("list[list[int]]", encoded["input_ids"])
 
 
@@ -421,10 +424,8 @@ def _without_end(text: str) -> str:
 
 def _padded(rows: Sequence[Sequence[int]], pad: int, *, width: int | None = None) -> Tensor:
     width = max((len(row) for row in rows), default=0) if width is None else width
-    ids = torch.full((len(rows), width), pad, dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row, dtype=torch.long)
-    return ids
+    filled = [[*row, *[pad] * (width - len(row))] for row in rows]
+    return torch.tensor(filled, dtype=torch.long).view(len(rows), width)
 
 
 @contextmanager

@@ -21,9 +21,9 @@ DEAD_SHARE = 0.01
 #: Patience that a code has left when it was just replaced: nothing is lost with it yet.
 _FRESH_SHARE = 0.25
 
-#: Numbers of a matrix of vectors by codes that are held at once, by kind of device: on the CPU so
-#: few that they stay in its cache, which is faster than the whole matrix; on a GPU 128 MB.
-_HELD = {"cpu": 2**20}
+#: Numbers of a matrix of vectors by codes that are held at once, by kind of device: 16 MB on the
+#: CPU, where that is faster than the whole matrix, and 128 MB on a GPU.
+_HELD = {"cpu": 2**22}
 _HELD_ELSEWHERE = 2**25
 
 _TINY = 1e-12

@@ -58,6 +58,7 @@ class Updates:
         self.options = options
         self.processes = processes
         self.figures = figures
+        model.train()
         if options.gradient_checkpointing:
             recompute_activations(model)
         self.accelerator = make_accelerator(processes, model.device)
@@ -82,7 +83,9 @@ class Updates:
         """
         shares = Shares.of([self.objective.counts(batch) for batch in batches], self.processes)
         self._check_alike(shares, step)
-        self.model.train()
+        # Walks through every frozen module, which takes as long as a small batch's tokens.
+        if not self.model.training:
+            self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         for part, batch in enumerate(batches):
             self._seed(step, part)
