@@ -12,7 +12,8 @@ import typer
 SWITCHES = frozenset(
     {
         "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema", "--dry-run",
-        "--cache", "--no-cache",
+        "--cache", "--no-cache", "--compile", "--no-compile", "--gradient-checkpointing",
+        "--no-gradient-checkpointing",
         "--install-completion", "--show-completion",
     }
 )  # fmt: skip

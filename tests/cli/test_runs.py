@@ -37,7 +37,7 @@ def test_a_run_in_a_pipe_is_told_line_by_line_and_summed_up(train, tmp_path):
     assert "saved run/checkpoints/step-3" in lines
     summary = outcome.out.splitlines()
     assert [line.split()[0] for line in summary] == [
-        "run", "steps", "trained", "perplexity", "accuracy", "texts", "next:",
+        "run", "steps", "trained", "perplexity", "accuracy", "texts", "records", "next:",
     ]  # fmt: skip
     assert summary[-1] == "next: omniflow generate --checkpoint run"
     names = load_file(tmp_path / "run" / "best" / "model.safetensors").keys()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from omniflow.datasets.huggingface import HuggingFaceDataset
+from omniflow.datasets.hub_dataset import HubDataset
 
 
-class AudioCapsDataset(HuggingFaceDataset):
+class AudioCapsDataset(HubDataset):
     """Sounds with a caption each for training, and with five each to be compared with.
 
     The source has a record a caption. Those of one sound are one sample, whose text is the first of

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from omniflow.datasets.huggingface import HuggingFaceDataset
+from omniflow.datasets.hub_dataset import HubDataset
 
 
-class CocoDataset(HuggingFaceDataset):
+class CocoDataset(HubDataset):
     """Photographs; the first caption is learnt, and predictions are compared with all.
 
     The source has no training split, and no captions in its split `test`. So all three splits are

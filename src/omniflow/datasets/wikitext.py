@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from omniflow.datasets.huggingface import HuggingFaceDataset
+from omniflow.datasets.hub_dataset import HubDataset
 
 #: Lines of the source that are empty, or headings such as ` = = Plot = = `.
 _NO_PARAGRAPH = r"^\s*(=.*=)?\s*$"
 
 
-class WikitextDataset(HuggingFaceDataset):
+class WikitextDataset(HubDataset):
     """Paragraphs, one a sample, as the source has them, but for the spaces around them.
 
     Its empty lines and headings are left out. Its marks such as ` @-@ ` stay. An id is the split
