@@ -1,6 +1,6 @@
 """Make the embedded `tiny` backbone, from nothing: a whole OmniFlow model of 12 million parameters.
 
-    python scripts/make_tiny.py                      # everything, 4 hours on two cores
+    python scripts/make_tiny.py                      # everything, some 5 hours on two cores
     python scripts/make_tiny.py --stage transformer  # from one stage on, keeping the earlier ones
 
 Nothing is downloaded. Pictures, captions and sounds come from the `scenes` dataset (train split);
