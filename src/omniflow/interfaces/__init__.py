@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from omniflow.interfaces.dataset import Audio, Dataset, Sample, StreamingDataset
     from omniflow.interfaces.encoder import Encoder
     from omniflow.interfaces.head import Head, HeadOutput
-    from omniflow.interfaces.metric import Metric, Prediction, Score, TokenScores
+    from omniflow.interfaces.metric import (
+        Interval,
+        Metric,
+        Prediction,
+        RecordFigures,
+        Score,
+        TokenScores,
+    )
     from omniflow.interfaces.objective import HEAD_LOSSES, Batch, Losses, Objective
     from omniflow.interfaces.refiner import Refiner
 
@@ -32,11 +39,13 @@ __all__ = [
     "Encoder",
     "Head",
     "HeadOutput",
+    "Interval",
     "JointPrediction",
     "Losses",
     "Metric",
     "Objective",
     "Prediction",
+    "RecordFigures",
     "Refiner",
     "Sample",
     "Score",
@@ -60,7 +69,9 @@ __getattr__ = lazy_exports(
         "Head": "omniflow.interfaces.head",
         "HeadOutput": "omniflow.interfaces.head",
         "Losses": "omniflow.interfaces.objective",
+        "Interval": "omniflow.interfaces.metric",
         "Metric": "omniflow.interfaces.metric",
+        "RecordFigures": "omniflow.interfaces.metric",
         "Objective": "omniflow.interfaces.objective",
         "Prediction": "omniflow.interfaces.metric",
         "Refiner": "omniflow.interfaces.refiner",
