@@ -96,6 +96,18 @@ _COMPONENTS = (
         "OpenSound/AudioCaps: sounds with captions",
     ),
     (
+        "dataset",
+        "llava-cc3m",
+        "datasets.llava_cc3m:LlavaCc3mDataset",
+        "liuhaotian/LLaVA-CC3M-Pretrain-595K: pictures of the web with a caption",
+    ),
+    (
+        "dataset",
+        "webdataset",
+        "datasets.webdataset:WebDataset",
+        "Tar shards, the members of one stem being a sample",
+    ),
+    (
         "objective",
         "text-decoder",
         "objectives.text_decoder:TextDecoderObjective",

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from omniflow.datasets.folder import SUFFIXES
 from omniflow.datasets.record_columns import USUAL
 from omniflow.datasets.record_index import MOST_BYTES
+from omniflow.datasets.record_media import SUFFIXES
 from omniflow.interfaces.dataset import Audio
 from omniflow.media.audio import LIMIT_S, write_wav
 from omniflow.media.image import MOST_SLENDER

@@ -10,19 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from omniflow.datasets.record_media import RecordFiles, checked_text
+from omniflow.datasets.record_media import SUFFIXES, RecordFiles, checked_text
 from omniflow.datasets.shares import SplitShares
 from omniflow.datasets.split_sources import SplitSources, require_seed
 from omniflow.datasets.splits import text_place
 from omniflow.errors import DataError, RecordError
 from omniflow.interfaces.dataset import Dataset, Sample
-
-#: What files of a modality end in.
-SUFFIXES = {
-    "text": (".txt", ".caption"),
-    "image": (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff"),
-}
 
 _MODALITY = {suffix: name for name, suffixes in SUFFIXES.items() for suffix in suffixes}
 

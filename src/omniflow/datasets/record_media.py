@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
     from omniflow.interfaces.dataset import Audio
 
+#: What files of a modality end in.
+SUFFIXES = {
+    "text": (".txt", ".caption"),
+    "image": (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    "audio": (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff"),
+}
+
 #: Longest text file that is read as a caption.
 MOST_TEXT_BYTES = 1 << 20
 
