@@ -16,6 +16,7 @@ from omniflow.models import quantiser as quantiser_module
 from omniflow.models.quantiser import (
     VectorQuantiser,
     code_perplexity,
+    first_least,
     rotate_to,
     tally_by_products,
     tally_in_order,
@@ -137,6 +138,21 @@ def test_rotation_stays_finite_where_it_is_not_defined(vector):
     output.sum().backward()
     assert output.isfinite().all()
     assert vectors.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("codes", [64, 100, 192])
+def test_the_first_of_several_least_numbers_is_found(codes):
+    torch.manual_seed(0)
+    # Few values: every row has many least numbers, in several groups.
+    rows = torch.randint(0, 4, (50, codes)).float()
+    rows[7, 70 % codes] = torch.nan
+    assert torch.equal(first_least(rows), rows.argmin(dim=1))
+    assert first_least(rows[:0]).shape == (0,)
+
+
+def test_no_vectors_have_no_codes():
+    codes = VectorQuantiser(8, 128).nearest(torch.zeros(0, 8))
+    assert codes.shape == (0,)
 
 
 def test_a_code_moves_to_the_running_mean_of_its_vectors():

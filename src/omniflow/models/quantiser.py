@@ -21,10 +21,13 @@ DEAD_SHARE = 0.01
 #: Patience that a code has left when it was just replaced: nothing is lost with it yet.
 _FRESH_SHARE = 0.25
 
-#: Numbers of a matrix of vectors by codes that are held at once, by kind of device: 16 MB on the
-#: CPU, where that is faster than the whole matrix, and 128 MB on a GPU.
-_HELD = {"cpu": 2**22}
+#: Numbers of a matrix of vectors by codes that are held at once, by kind of device: 4 MB on the
+#: CPU, which stay in its cache, and 128 MB on a GPU.
+_HELD = {"cpu": 2**20}
 _HELD_ELSEWHERE = 2**25
+
+#: Codes of which the CPU takes the least distance first, before it looks which of them it is.
+_GROUP = 64
 
 _TINY = 1e-12
 
@@ -123,14 +126,20 @@ class VectorQuantiser(nn.Module):
                 latents = vectors + (chosen - vectors).detach()
         return Quantised(latents, codes.view(vectors.shape[:-1]), loss)
 
+    @torch.no_grad()
     def nearest(self, flat: Tensor) -> Tensor:
         """Index of the code nearest to each vector [vectors, dim], by squared distance."""
-        # |x|^2 is the same for every code, so it is left out.
-        squared_norms = self.codebook.square().sum(dim=-1)
-        parts = [
-            torch.addmm(squared_norms, part, self.codebook.T, alpha=-2.0).argmin(dim=-1)
-            for part in torch.split(flat, self._rows(flat))
-        ]
+        squared_norms = torch.linalg.vector_norm(self.codebook, dim=-1).square_()
+        rows = min(len(flat), self._rows(flat))
+        # One piece of memory for all parts: a fresh one costs as much as what is done in it.
+        held = flat.new_empty(rows, len(self.codebook))
+        parts = []
+        for part in torch.split(flat, rows or 1):
+            # |x|^2 is the same for every code, so it is left out.
+            distances = torch.addmm(
+                squared_norms, part, self.codebook.T, alpha=-2.0, out=held[: len(part)]
+            )
+            parts.append(first_least(distances))
         return torch.cat(parts)
 
     def statistics(self) -> dict[str, float]:
@@ -155,8 +164,9 @@ class VectorQuantiser(nn.Module):
             distributed.all_reduce(sums)
         self.usage.lerp_(counts, 1.0 - self.decay)
         # The mean with the old mean weighted by its usage; exactly no move for unused codes.
-        shift = (sums - counts[:, None] * self.codebook) / self.usage.clamp(min=_TINY)[:, None]
-        self.codebook.add_(shift, alpha=1.0 - self.decay)
+        sums.addcmul_(counts[:, None], self.codebook, value=-1.0)
+        weights = self.usage.clamp(min=_TINY)[:, None]
+        self.codebook.addcdiv_(sums, weights, value=1.0 - self.decay)
         self.idle.add_(counts.sum() / len(counts)).masked_fill_(counts > 0, 0.0)
         if self.revive_after > 0:
             self._revive(flat, codes)
@@ -182,7 +192,7 @@ class VectorQuantiser(nn.Module):
         turn = dead.cumsum(dim=0) - 1
         revived = dead & (turn < len(candidates))
         replacements = candidates[turn.clamp(0, len(candidates) - 1)]
-        self.codebook.copy_(torch.where(revived[:, None], replacements, self.codebook))
+        torch.where(revived[:, None], replacements, self.codebook, out=self.codebook)
         self.usage.masked_fill_(revived, 0.0)
         self.idle.masked_fill_(revived, (1.0 - _FRESH_SHARE) * self.revive_after)
 
@@ -197,6 +207,21 @@ class VectorQuantiser(nn.Module):
 
         super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+def first_least(rows: Tensor) -> Tensor:
+    """Index of the first least number of each row [rows, numbers], NaN before all others.
+
+    What `argmin` gives. The CPU finds the least number of a group with vector instructions, and its
+    place without: so it first looks in which group it is, which takes a third of the time.
+    """
+    count, numbers = rows.shape
+    if rows.device.type != "cpu" or numbers % _GROUP:
+        return rows.argmin(dim=1)
+    groups = rows.view(count, numbers // _GROUP, _GROUP)
+    group = groups.amin(dim=2).argmin(dim=1)
+    inside = groups.gather(1, group[:, None, None].expand(-1, 1, _GROUP))[:, 0].argmin(dim=1)
+    return group * _GROUP + inside
 
 
 def tally_in_order(flat: Tensor, codes: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
