@@ -96,7 +96,8 @@ def test_records_without_token_scores_are_refused(metric, name):
         f"record r1: there are no token scores, which {name} is made of, "
         "expected token_count, token_nll and token_correct\n"
         "  without token scores: 2 of 3 records\n"
-        "  `omniflow generate` records them beside each prediction"
+        "  `omniflow generate` records them beside each prediction\n"
+        "  for t2t, `omniflow evaluate --checkpoint RUN` computes them"
     )
 
 

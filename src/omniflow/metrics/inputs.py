@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from omniflow.errors import DataError
+from omniflow.errors import ConfigError, DataError
 from omniflow.interfaces.metric import Prediction, TokenScores
+from omniflow.tasks import Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def require_references(predictions: Sequence[Prediction]) -> None:
@@ -24,6 +30,14 @@ def require_references(predictions: Sequence[Prediction]) -> None:
                 where=f"record {prediction.id}",
                 expected="at least one reference",
             )
+
+
+def makes(record: Prediction, modality: str) -> bool:
+    """Whether a record's task makes a modality; one without a task makes text."""
+    try:
+        return modality in Task.parse(record.task).made
+    except ConfigError:
+        return modality == "text"
 
 
 def pooled_tokens(predictions: Sequence[Prediction], *, metric: str) -> TokenScores:
@@ -48,6 +62,7 @@ def pooled_tokens(predictions: Sequence[Prediction], *, metric: str) -> TokenSco
                 f"without token scores: {len(predictions) - len(scored)} of {len(predictions)} "
                 "records",
                 "`omniflow generate` records them beside each prediction",
+                "for t2t, `omniflow evaluate --checkpoint RUN` computes them",
             ],
         )
     for prediction in predictions:
@@ -65,4 +80,18 @@ def pooled_tokens(predictions: Sequence[Prediction], *, metric: str) -> TokenSco
         count=count,
         nll=math.fsum(tokens.nll for tokens in scored),
         correct=sum(tokens.correct for tokens in scored),
+    )
+
+
+def token_rows(predictions: Sequence[Prediction]) -> NDArray[np.float64]:
+    """Likelihood, tokens and hits of each record [records, 3], all of which have token scores."""
+    import numpy as np
+
+    return np.array(
+        [
+            (one.tokens.nll, one.tokens.count, one.tokens.correct)
+            for one in predictions
+            if one.tokens is not None
+        ],
+        dtype=np.float64,
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any, Literal, Protocol, get_args
 
 from omniflow.errors import ConfigError, UsageError, closest
-from omniflow.interfaces.metric import Metric, Prediction, Score
+from omniflow.interfaces.metric import Metric, Prediction, RecordFigures, Score
 from omniflow.metrics.inputs import require_references
 from omniflow.metrics.packages import require_package
 
@@ -17,6 +17,9 @@ SYNONYM_SOURCES: tuple[str, ...] = get_args(SynonymSource)
 # The parameters of Hugging Face's `meteor`, from Lavie and Agarwal (2007): weight of recall,
 # exponent and weight of the fragmentation penalty.
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
+
+#: What METEOR is reported as where no synonyms were known: another metric, with lower figures.
+WITHOUT_SYNONYMS = "meteor-no-synonyms"
 
 
 class Synonyms(Protocol):
@@ -41,11 +44,13 @@ class METEOR(Metric):
     are equal, have one Porter stem, or are synonyms in WordNet. The COCO caption papers report
     METEOR 1.5, another metric with lower figures. A perfect prediction of n words scores
     1 - 0.5 / n^3, not 1, since it still is one chunk. WordNet is read from nltk's data folders
-    and never downloaded; the signature's `wordnet` is its version, or "none".
+    (NLTK_DATA adds one) and never downloaded; the signature's `wordnet` is its version. Without
+    its data, words match by letters and stems alone: the figure is lower, and is reported under
+    another name, `meteor-no-synonyms`.
 
     Args:
         synonyms: "auto" uses WordNet when its data is there, "wordnet" insists on it, "none"
-            leaves it out, so that figures from two machines can be compared.
+            leaves it out.
 
     Raises:
         ConfigError: If `synonyms` is none of these.
@@ -72,10 +77,12 @@ class METEOR(Metric):
         """
         require_references(predictions)
         import nltk
+        import numpy as np
 
         wordnet, wordnet_version = self._wordnet()
+        values = [_score_one(prediction, wordnet) for prediction in predictions]
         return Score(
-            value=fmean(_score_one(prediction, wordnet) for prediction in predictions),
+            value=math.fsum(values) / len(values),
             signature={
                 "implementation": "nltk",
                 "version": str(nltk.__version__),
@@ -85,7 +92,18 @@ class METEOR(Metric):
                 "stemmer": "porter",
                 "wordnet": wordnet_version,
             },
+            notes=self._notes(wordnet_version),
+            name=WITHOUT_SYNONYMS if wordnet_version == "none" else None,
+            records=RecordFigures(np.array(values)),
         )
+
+    def _notes(self, wordnet_version: str) -> list[str]:
+        if wordnet_version != "none" or self.synonyms == "none":
+            return []
+        return [
+            f"nltk finds no WordNet data: this is METEOR without synonyms, {WITHOUT_SYNONYMS}; "
+            "python -m nltk.downloader wordnet installs it"
+        ]
 
     def _wordnet(self) -> tuple[Synonyms, str]:
         """The source of synonyms, and how the signature calls it."""

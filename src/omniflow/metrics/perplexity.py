@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from omniflow.interfaces.metric import Metric, Prediction, Score
-from omniflow.metrics.inputs import pooled_tokens
+from omniflow.interfaces.metric import Metric, Prediction, RecordFigures, Score
+from omniflow.metrics.inputs import pooled_tokens, token_rows
+from omniflow.version import __version__
 
 
 class Perplexity(Metric):
@@ -27,17 +28,28 @@ class Perplexity(Metric):
             DataError: If a record has no token scores.
         """
         tokens = pooled_tokens(predictions, metric="perplexity")
-        nll_per_token = tokens.nll / tokens.count
-        try:
-            value = math.exp(nll_per_token)
-        except OverflowError:
-            value = math.inf
         return Score(
-            value=value,
+            value=self.figure((tokens.nll, tokens.count)),
             signature={
                 "implementation": "omniflow",
+                "version": __version__,
                 "measure": "exp(sum of nll / all tokens), teacher forcing",
                 "tokens": "end of text counted, padding and BOS not",
             },
-            details={"tokens": float(tokens.count), "nll_per_token": nll_per_token},
+            details={"tokens": float(tokens.count), "nll_per_token": tokens.nll / tokens.count},
+            records=self._records(predictions),
         )
+
+    def figure(self, totals: Sequence[float]) -> float:
+        """Perplexity of added-up likelihoods and tokens; not a number where there is no token."""
+        nll, count = totals
+        try:
+            return math.exp(nll / count) if count else math.nan
+        except OverflowError:
+            return math.inf
+
+    def _records(self, predictions: Sequence[Prediction]) -> RecordFigures:
+        import numpy as np
+
+        rows = token_rows(predictions)[:, :2]
+        return RecordFigures(np.array([self.figure(row) for row in rows.tolist()]), rows)

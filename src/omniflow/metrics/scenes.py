@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 from omniflow.errors import DataError
 from omniflow.interfaces.dataset import Audio
-from omniflow.interfaces.metric import Metric, Prediction, Score
-from omniflow.metrics.inputs import require_references
+from omniflow.interfaces.metric import Metric, Prediction, RecordFigures, Score
+from omniflow.metrics.inputs import makes, require_references
 from omniflow.scenes.caption_reader import read_caption
 from omniflow.scenes.grammar import Scene
 from omniflow.scenes.picture_reader import read_picture
@@ -34,21 +34,36 @@ class Scenes(Metric):
     """
 
     def compute(self, predictions: Sequence[Prediction]) -> Score:
-        """Score captions; the details hold the share of whole scenes right, and each attribute's.
+        """Score what was made; the details hold the shares of whole scenes and of each attribute.
+
+        A picture is read where the task makes one, else a sound, else the caption.
 
         Raises:
-            DataError: If there is no prediction, or a reference is no caption of a scene.
+            DataError: If there is no prediction, a reference is no caption of a scene, or a file
+                cannot be read.
         """
         require_references(predictions)
         best = []
         for prediction in predictions:
-            read = read_caption(prediction.prediction)
+            read = _read(_output_of(prediction))
             compared = [
                 compare(read, _truth(reference, where=f"record {prediction.id}"))
                 for reference in prediction.references
             ]
             best.append(max(compared, key=lambda one: one.accuracy))
         return _score(best)
+
+
+def _output_of(record: Prediction) -> Output:
+    if record.image is not None and makes(record, "image"):
+        from omniflow.media.image import read_image
+
+        return read_image(record.image)
+    if record.audio is not None and makes(record, "audio"):
+        from omniflow.media.audio import read_audio
+
+        return read_audio(record.audio)
+    return record.prediction
 
 
 def score_scene(output: Output, truth: Scene | str) -> Comparison:
@@ -101,14 +116,17 @@ def _truth(truth: Scene | str, *, where: str) -> Reading:
 
 
 def _score(compared: Sequence[Comparison]) -> Score:
+    import numpy as np
+
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for one in compared:
         right.update(one.right)
         total.update(one.total)
+    values = [one.accuracy for one in compared]
     shares = {name: right[name] / total[name] for name in ATTRIBUTES if total[name]}
     return Score(
-        value=fmean(one.accuracy for one in compared),
+        value=fmean(values),
         signature={
             "implementation": "omniflow",
             "version": __version__,
@@ -117,4 +135,5 @@ def _score(compared: Sequence[Comparison]) -> Score:
             "references": "best",
         },
         details={"exact": fmean(one.exact for one in compared), **shares},
+        records=RecordFigures(np.array(values)),
     )
