@@ -43,6 +43,16 @@ class HubColumns:
         """The modalities that have a column."""
         return frozenset(name for name in USUAL if getattr(self, name) is not None)
 
+    def roles(self) -> dict[str, str | None]:
+        """Column -> what is read from it; of one that is several things, the first of them."""
+        roles: dict[str, str | None] = {}
+        for name in (*USUAL, "references", "id"):
+            if (column := getattr(self, name)) is not None:
+                roles.setdefault(column, name)
+        for column in self.group:
+            roles.setdefault(column, "group")
+        return roles
+
     def read(self, wanted: frozenset[str]) -> list[str]:
         """Columns that are read for some modalities."""
         names = [getattr(self, name) for name in USUAL if name in wanted]

@@ -107,6 +107,7 @@ class HubDataset(Dataset):
         asked = {"text": text_column, "references": references_column, "image": image_column,
                  "audio": audio_column, "id": id_column}  # fmt: skip
         self._rows, features = undecoded(rows, where=path)
+        self._features = tuple(features)
         self.columns: HubColumns = choose_hub_columns(asked, group_columns, features, where=path)
         self._wanted = self.columns.modalities
         if streaming:
@@ -163,6 +164,10 @@ class HubDataset(Dataset):
         self._wanted = wanted
         for cached in ("_read", "_stream"):
             self.__dict__.pop(cached, None)
+
+    def column_roles(self) -> dict[str, str | None]:
+        """Columns of the data set, and what is read from them."""
+        return {**dict.fromkeys(self._features), **self.columns.roles()}
 
     def notices(self) -> list[str]:
         """What was left out or moved."""

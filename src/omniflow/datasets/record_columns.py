@@ -65,6 +65,18 @@ class Columns:
         """The modalities that have a column."""
         return frozenset(name for name in USUAL if getattr(self, name) is not None)
 
+    def roles(self) -> dict[str, str | None]:
+        """Column -> what is read from it."""
+        roles: dict[str, str | None] = {}
+        for name in (*USUAL, "id"):
+            if (column := getattr(self, name)) is not None:
+                roles.setdefault(column, name)
+        if self.second_text is not None:
+            roles.setdefault(self.second_text, "references")
+        if self.alternative is not None:
+            roles.setdefault(self.alternative, "text")
+        return roles
+
     def clean(self, caption: str) -> str:
         """A caption as it is meant."""
         return caption.removeprefix("@").replace("@", ",") if self.has_at_signs else caption

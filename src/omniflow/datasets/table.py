@@ -160,6 +160,10 @@ class TableDataset(Dataset):
             )
         self._wanted = wanted
 
+    def column_roles(self) -> dict[str, str | None]:
+        """Columns of the table, and what is read from them."""
+        return {**dict.fromkeys(self._columns()), **self.columns.roles()}
+
     def notices(self) -> list[str]:
         """Whether records were moved between splits."""
         return list(self._notices)

@@ -115,6 +115,10 @@ class TextDataset(Dataset):
             return len(record[1])
         return min(int(self._index.sizes[self._chosen[record]]), self._max_chars)
 
+    def column_roles(self) -> dict[str, str | None]:
+        """Columns of the file as far as they are known, and which of them holds the texts."""
+        return self._file.column_roles()
+
     def notices(self) -> list[str]:
         """What was skipped, cut or moved, and where."""
         return list(self._notices)

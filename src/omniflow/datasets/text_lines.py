@@ -88,6 +88,10 @@ class PlainFile(_LinesFile):
 class JsonLinesFile(_LinesFile):
     """Every line an object, its texts under one key."""
 
+    def column_roles(self) -> dict[str, str | None]:
+        """The key alone: lines may have any others."""
+        return {} if self._key is None else {self._key: "text"}
+
     @cached_property
     def _key(self) -> str | None:
         """The key; None where no line holds an object."""
@@ -125,6 +129,11 @@ class JsonLinesFile(_LinesFile):
 
 class CsvFile(_LinesFile):
     """A header, then rows; a row may reach over several lines."""
+
+    def column_roles(self) -> dict[str, str | None]:
+        """The columns of the header."""
+        columns, column = self._header
+        return {name: "text" if i == column else None for i, name in enumerate(columns)}
 
     @cached_property
     def _header(self) -> tuple[list[str], int]:

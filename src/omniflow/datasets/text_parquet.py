@@ -49,6 +49,13 @@ class ParquetFile(TextFile):
         text: str = self._held[offset].as_py()
         return text
 
+    def column_roles(self) -> dict[str, str | None]:
+        """The columns of the table."""
+        parquet = importlib.import_module("pyarrow.parquet")
+        with parquet.ParquetFile(self.path) as source:
+            column = self._column_of(source)
+            return {name: "text" if name == column else None for name in source.schema_arrow.names}
+
     @cached_property
     def _held(self) -> Any:
         parquet = importlib.import_module("pyarrow.parquet")

@@ -59,6 +59,10 @@ class TextFile(ABC):
             UnknownNameError: If there is no such column.
         """
 
+    def column_roles(self) -> dict[str, str | None]:
+        """Its columns, the one that holds the texts marked as text; none where lines are texts."""
+        return {}
+
     @abstractmethod
     def read(self, offset: int, size: int) -> str:
         """The text of a record, which was found to have one.

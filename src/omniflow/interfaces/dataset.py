@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -103,6 +103,15 @@ class Dataset(ABC):
         Args:
             modalities: Those of `text`, `image` and `audio` that samples still have to bring.
         """
+
+    def column_roles(self) -> Mapping[str, str | None]:
+        """Columns of the source, for whoever looks at it before a run.
+
+        Returns:
+            Column -> what is read from it (text, image, audio, id, references), None for one that
+            is left alone. Empty, the default, for a source without columns.
+        """
+        return {}
 
     def notices(self) -> list[str]:
         """What a person should know about this source, for example how many lines were cut."""
