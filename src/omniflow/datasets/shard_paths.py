@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ MOST_SHARDS = 100_000
 
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)")
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_NESTED = re.compile(r"\{[^{}]*\{")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
@@ -57,8 +59,10 @@ def expanded(pattern: str) -> Iterator[str]:
     """A pattern without braces: `{000..009}` counts with as many digits, `{a,b}` is either.
 
     Raises:
-        ConfigError: If a range goes backwards.
+        ConfigError: If a range goes backwards, or braces stand in others.
     """
+    if _NESTED.search(pattern):
+        raise ConfigError("path", pattern, expected="no braces within others")
     match = _BRACES.search(pattern)
     if match is None:
         yield pattern
@@ -120,9 +124,9 @@ def _on_the_hub(pattern: str, wanted: list[str], streaming: bool) -> dict[str, B
 
 def _named(paths: list[str], files: list[ByteFile]) -> dict[str, ByteFile]:
     """Files by what follows the folder that all are in."""
-    twice = sorted({path for path in paths if paths.count(path) > 1}) if len(paths) < 1000 else []
-    if twice:
-        raise DataError("is named more than once", where=twice[0], expected="every shard once")
+    [(path, times)] = Counter(paths).most_common(1)
+    if times > 1:
+        raise DataError(f"is named {times} times", where=path, expected="every shard once")
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = [PurePosixPath(os.path.relpath(path, folder or ".")) for path in paths]
     return {

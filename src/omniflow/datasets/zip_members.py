@@ -61,9 +61,13 @@ class ZipMembers:
     def __init__(self, file: ByteFile) -> None:
         self.file = file
         self.name = file.name.rpartition("/")[2]
-        directory = _directory(file)
-        kept = b"".join(_kept(directory, file.name))
-        entries = np.frombuffer(kept, _KEPT_TYPE)
+        count, directory = _directory(file)
+        entries = np.frombuffer(b"".join(_kept(directory, file.name)), _KEPT_TYPE)
+        if len(entries) % (_MAX_16 + 1) != count % (_MAX_16 + 1):
+            raise DataError(
+                f"its directory has {len(entries)} of {count} members", where=file.name,
+                expected="a whole zip archive",
+            )  # fmt: skip
         # Stable: of members of one name the last one counts, as everywhere.
         self._entries = entries[np.argsort(entries["name"], kind="stable")]
 
@@ -148,8 +152,8 @@ class _End(NamedTuple):
     place: int
 
 
-def _directory(file: ByteFile) -> bytes:
-    """The directory, entry after entry, with offsets put right by what precedes the archive."""
+def _directory(file: ByteFile) -> tuple[int, bytes]:
+    """How many members there are, and the directory, entry after entry."""
     if file.size is None:
         raise DataError("its server does not say how long it is", where=file.name)
     end = _end_64(file, _end(file, file.size))
@@ -166,7 +170,7 @@ def _directory(file: ByteFile) -> bytes:
             where=file.name,
             expected="a whole zip archive with nothing before it",
         )
-    return file.read(start, end.place)
+    return end.members, file.read(start, end.place)
 
 
 def _end(file: ByteFile, size: int) -> _End:
@@ -185,8 +189,6 @@ def _end(file: ByteFile, size: int) -> _End:
 
 def _end_64(file: ByteFile, end: _End) -> _End:
     """The end of an archive of more than 4 GiB or 65,535 members, which stands before the other."""
-    if end.members != _MAX_16 and _MAX_32 not in (end.size, end.offset):
-        return end
     locator = file.read(max(0, end.place - _LOCATOR.size), end.place)
     if len(locator) != _LOCATOR.size or not locator.startswith(b"PK\6\7"):
         return end
@@ -223,6 +225,11 @@ def _kept(directory: bytes, where: str) -> Iterator[bytes]:
             _hash(name), offset, packed, size, crc, flags, method, attributes >> 16 & _MAX_16
         )
         at = begin + name_length + extra_length + comment_length
+        if at > len(directory):
+            raise DataError(
+                "the last entry of its directory is damaged", where=where,
+                expected="a whole zip archive",
+            )  # fmt: skip
 
 
 def _large(extra: bytes, values: list[int]) -> list[int]:
