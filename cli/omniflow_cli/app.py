@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from omniflow.version import __version__
-from omniflow_cli import cache, logs
+from omniflow_cli import cache, download, logs
 from omniflow_cli.commands import Command, CommandGroup, examples
 from omniflow_cli.convert import convert
 from omniflow_cli.doctor import doctor
@@ -101,6 +101,7 @@ app.command(
         "omniflow convert OmniFlow-v0.5 averaged --ema --dtype bf16",
     ),
 )(convert)
+app.add_typer(download.app, name="download")
 app.add_typer(cache.app, name="cache")
 app.command(
     "list-components",

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from omniflow.connection.hub_cache import fill_cache, missing_files
+from omniflow.connection.listing import Kind, list_repository
+from omniflow.connection.patience import Patience, persistently
 from omniflow.errors import UsageError
 
 
@@ -16,12 +19,13 @@ def fetch_files(
     revision: str | None,
     patterns: Sequence[str],
     *,
-    kind: str = "model",
+    kind: Kind = "model",
     is_quiet: bool = True,
 ) -> Path:
     """A local folder, named after the commit, with the files that fit the patterns.
 
-    Files that are there already are not asked for again. With `HF_HUB_OFFLINE` nothing is asked
+    Files that are there already are not asked for again, large ones that were begun are gone on
+    with, and what goes wrong and may pass is tried again. With `HF_HUB_OFFLINE` nothing is asked
     for, and the folder has what was fetched before.
 
     Args:
@@ -36,15 +40,48 @@ def fetch_files(
     """
     from huggingface_hub import snapshot_download
 
+    patience = Patience()
     with reaching_hub(hub_id, revision, kind=kind):
-        fetched = snapshot_download(
-            hub_id,
-            repo_type=kind,
-            revision=revision,
-            allow_patterns=[*patterns],
-            tqdm_class=_silent_bar() if is_quiet else None,
+        if not is_offline():
+            _bring_large_files(hub_id, revision, patterns, kind, is_quiet, patience)
+        fetched = persistently(
+            lambda: snapshot_download(
+                hub_id,
+                repo_type=kind,
+                revision=revision,
+                allow_patterns=[*patterns],
+                tqdm_class=_silent_bar(),
+            ),
+            patience,
         )
     return Path(fetched)
+
+
+def _bring_large_files(
+    hub_id: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    kind: Kind,
+    is_quiet: bool,
+    patience: Patience,
+) -> None:
+    """Bring those that the cache has not, with a bar on a terminal that shows how far that is."""
+    listing = list_repository(hub_id, revision, kind=kind, patience=patience)
+    files = missing_files(listing, listing.matching(patterns))
+    if not files:
+        return
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    total = sum(file.size or 0 for file in files)
+    with tqdm(total=total, unit="B", unit_scale=True, desc=hub_id, disable=is_quiet) as bar:
+        fill_cache(listing, files, patience=patience, received=bar.update)
+
+
+def is_offline() -> bool:
+    """Whether `HF_HUB_OFFLINE` is set."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 @contextmanager
@@ -127,7 +164,7 @@ def without_secrets(text: str) -> str:
 
 
 def _silent_bar() -> Any:
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    from tqdm.auto import tqdm
 
     class Silent(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:

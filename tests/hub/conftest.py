@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +37,12 @@ class LocalHub:
         self.gated: set[str] = set()
         #: Paths that answer 403, which the client does not try again.
         self.broken: set[str] = set()
+        #: What goes wrong with the next requests, one after another, by a path in a repository or
+        #: one after the host: a status, (status, headers), ("cut", bytes), ("reset", bytes) after
+        #: which the connection ends, or "flip" for a wrong byte.
+        self.faults: dict[str, list[object]] = {}
+        #: Headers of the requests.
+        self.headers: list[dict[str, str]] = []
         hub = self
 
         class Handler(_Handler):
@@ -64,6 +72,11 @@ class LocalHub:
         files = (file for file in folder.rglob("*") if file.is_file())
         return sorted(file.relative_to(folder).as_posix() for file in files)
 
+    def fault(self, path: str) -> object | None:
+        """What goes wrong now."""
+        left = self.faults.get(path)
+        return left.pop(0) if left else None
+
     def etag(self, name: str, path: str) -> str:
         return hashlib.sha256((self.repositories[name] / path).read_bytes()).hexdigest()
 
@@ -87,7 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.served.asked.append(path)
-        if path in self.served.broken:
+        self.served.headers.append(dict(self.headers))
+        fault = self.served.fault(path)
+        if fault is not None:
+            self.fail(fault)
+        elif path in self.served.broken:
             self.reply(403)
         elif match := _INFO.fullmatch(path):
             self.info(_named(*match.group(1, 2)), match[3] or "main")
@@ -125,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def info(self, name: str, revision: str) -> None:
         if self.knows(name, revision):
-            siblings = [{"rfilename": path} for path in self.served.files(name)]
+            siblings = [self.sibling(name, path) for path in self.served.files(name)]
             self.as_json(
                 {
                     "id": name.removeprefix("datasets/"),
@@ -134,6 +151,35 @@ class _Handler(BaseHTTPRequestHandler):
                     "gated": "manual" if name in self.served.gated else False,
                 }
             )
+
+    def sibling(self, name: str, path: str) -> dict[str, object]:
+        """What the Hub says of a file among those of its repository."""
+        content = (self.served.repositories[name] / path).read_bytes()
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        about: dict[str, object] = {"rfilename": path, "size": len(content), "blobId": blob}
+        if Path(path).suffix in (".parquet", ".safetensors", ".bin", ".zip", ".pt"):
+            sha256 = hashlib.sha256(content).hexdigest()
+            about["lfs"] = {"sha256": sha256, "size": len(content), "pointerSize": 130}
+        return about
+
+    def fail(self, fault: object, content: bytes = b"") -> None:
+        """Answer wrongly."""
+        if isinstance(fault, int):
+            self.reply(fault)
+        elif isinstance(fault, tuple) and isinstance(fault[0], int):
+            self.reply(*fault)
+        elif isinstance(fault, tuple):
+            kind, count = fault
+            self.send_response(206 if "Range" in self.headers else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:count])
+            self.wfile.flush()
+            if kind == "reset":
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.connection.close()
+            self.close_connection = True
 
     def tree(self, name: str, revision: str, inside: str) -> None:
         if not self.knows(name, revision):
@@ -180,6 +226,12 @@ class _Handler(BaseHTTPRequestHandler):
             end = min(int(wanted[2] or len(content) - 1), len(content) - 1)
             headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
             content, status = content[start : end + 1], 206
+        fault = self.served.fault(path) if self.command == "GET" else None
+        if fault == "flip":
+            content = bytes([content[0] ^ 1]) + content[1:]
+        elif fault is not None:
+            self.fail(fault, content)
+            return
         if self.command == "GET":
             self.served.sent[path] += len(content)
         self.reply(status, headers, content)

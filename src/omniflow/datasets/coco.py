@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from omniflow.datasets.hub_dataset import HubDataset
 
 
@@ -21,6 +24,10 @@ class CocoDataset(HubDataset):
         seed: Another seed, other shares.
         streaming: Read records as they come, in place of fetching all 6.6 GB first.
     """
+
+    source_splits: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("train", "validation", "test"), "val"
+    )
 
     def __init__(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -64,6 +64,9 @@ class HubDataset(Dataset):
         UnknownNameError: If there is no such configuration, split or column; says which there are.
         UsageError: If the Hub cannot be reached or does not have the data set.
     """
+
+    #: Splits -> those of the source that they come from, where they are not called so.
+    source_splits: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,

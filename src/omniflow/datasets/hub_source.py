@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from omniflow.errors import ConfigError, DataError, UnknownNameError
+from omniflow.datasets.hub_files import find_folder, is_offline
+from omniflow.errors import DataError, UnknownNameError
 from omniflow.hub_access import fetch_files, one_line, reaching_hub, without_secrets
 
 #: The card of a data set, which says what its configurations and splits are.
@@ -46,15 +48,10 @@ class HubSource:
     """
 
     def __init__(self, path: str, config: str | None, revision: str | None) -> None:
-        folder = Path(path).expanduser()
+        folder = find_folder(path, revision)
         self.path = path
-        self.is_local = bool(path) and folder.is_dir()
-        if self.is_local and revision is not None:
-            raise ConfigError("revision", revision, expected="null, because path is a local folder")
-        if not self.is_local and (path.startswith((".", "/", "~")) or path.count("/") != 1):
-            expected = "a folder, or OWNER/NAME on the Hub"
-            raise DataError("there is no such folder", where=path, expected=expected)
-        self._folder = folder if self.is_local else self._fetched(revision, [_CARD])
+        self.is_local = folder is not None
+        self._folder = folder or self._fetched(revision, [_CARD])
         self.commit = None if self.is_local else self._folder.name
         self._config = config
         with self._reading():
@@ -66,6 +63,38 @@ class HubSource:
     def splits(self) -> list[str]:
         """Names of the splits there are."""
         return list(self._patterns)
+
+    @property
+    def config(self) -> str | None:
+        """Its configuration; None where it has none."""
+        return self._config
+
+    @property
+    def folder(self) -> Path:
+        """The local folder that has its card."""
+        return self._folder
+
+    def files_of(self, split: str) -> list[str]:
+        """Paths of the files of a split, from its folder or repository on.
+
+        Raises:
+            DataError: If there are none, or numbered ones are missing.
+            UnknownNameError: If there is no such split; says which there are.
+            UsageError: If the Hub cannot be reached.
+        """
+        if split not in self._patterns:
+            raise UnknownNameError("split", split, self.splits, where=self.path)
+        files = importlib.import_module("datasets.data_files")
+        base = str(self._folder)
+        if not self.is_local and not is_offline():
+            base = f"hf://datasets/{self.path}@{self.commit}"
+        with self.reaching(), self._reading(split):
+            found = files.DataFilesList.from_patterns([*self._patterns[split]], base_path=base)
+            names = [str(name) for name in found]
+            if not names:
+                raise FileNotFoundError(f"none is called {' or '.join(self._patterns[split])}")
+        _require_all_parts(names, where=f"{self.path}, split {split}")
+        return [name.removeprefix(f"{base}/") for name in names]
 
     def open(self, split: str, *, streaming: bool) -> Any:
         """The records of a split: a `datasets.Dataset`, or an `IterableDataset`.
@@ -84,11 +113,11 @@ class HubSource:
             raise UnknownNameError("split", split, self.splits, where=self.path)
         if self._is_saved:
             return self._open_saved(split, streaming)
-        is_remote = streaming and not self.is_local and not _is_offline()
+        is_remote = streaming and not self.is_local and not is_offline()
         if not is_remote:
             self._gather(split)
         library = importlib.import_module("datasets")
-        with self.reaching(), self._reading():
+        with self.reaching(), self._reading(), _uncounted():
             return library.load_dataset(
                 self.path if is_remote else str(self._folder),
                 self._config,
@@ -170,7 +199,7 @@ class HubSource:
             patterns: Mapping[str, Sequence[str]] = files.sanitize_patterns(said)
             return patterns
         base = str(self._folder)
-        if not self.is_local and not _is_offline():
+        if not self.is_local and not is_offline():
             base = f"hf://datasets/{self.path}@{self.commit}"
         found: Mapping[str, Sequence[str]] = files.get_data_patterns(base)
         return {str(split): patterns for split, patterns in found.items()}
@@ -198,19 +227,10 @@ class HubSource:
         Raises:
             DataError: If some are missing.
         """
-        files = importlib.import_module("datasets.data_files")
-        base = str(self._folder)
-        if not self.is_local and not _is_offline():
-            base = f"hf://datasets/{self.path}@{self.commit}"
-        with self.reaching(), self._reading(split):
-            found = files.DataFilesList.from_patterns([*self._patterns[split]], base_path=base)
-            names = [str(name) for name in found]
-            if not names:
-                raise FileNotFoundError(f"none is called {' or '.join(self._patterns[split])}")
-        _require_all_parts(names, where=f"{self.path}, split {split}")
-        if base.startswith("hf://"):
-            inside = [_escaped(name.removeprefix(f"{base}/")) for name in names]
-            self._fetched(self.commit, inside, is_quiet=not sys.stderr.isatty())
+        names = self.files_of(split)
+        if not self.is_local and not is_offline():
+            patterns = [_escaped(name) for name in names]
+            self._fetched(self.commit, patterns, is_quiet=not sys.stderr.isatty())
 
     def _fetched(
         self, revision: str | None, patterns: Sequence[str], *, is_quiet: bool = True
@@ -245,7 +265,7 @@ class HubSource:
                 library.enable_progress_bars()
 
     def _nothing_there(self, where: str, error: Exception) -> DataError:
-        if not self.is_local and _is_offline():
+        if not self.is_local and is_offline():
             advice = "HF_HUB_OFFLINE is set: what was not fetched before is missing"
             return DataError("its files are not here", where=where, notes=[advice])
         return DataError(
@@ -294,12 +314,23 @@ def _require_all_parts(names: Sequence[str], *, where: str) -> None:
             )  # fmt: skip
 
 
+@contextmanager
+def _uncounted() -> Iterator[None]:
+    """Without a request to another host, by which `datasets` has its loads counted.
+
+    It goes there at any endpoint, for every data set that is streamed; who sets
+    HF_UPDATE_DOWNLOAD_COUNTS=1 wants it.
+    """
+    config: Any = importlib.import_module("datasets.config")
+    before = config.HF_UPDATE_DOWNLOAD_COUNTS
+    if "HF_UPDATE_DOWNLOAD_COUNTS" not in os.environ:
+        config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    try:
+        yield
+    finally:
+        config.HF_UPDATE_DOWNLOAD_COUNTS = before
+
+
 def _escaped(name: str) -> str:
     """A pattern that fits this name alone."""
     return re.sub(r"([*?[])", r"[\1]", name)
-
-
-def _is_offline() -> bool:
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
