@@ -191,7 +191,7 @@ def _tell(skipped: list[RecordError]) -> None:
 
 def _opened(choices: Any, split: str, task: Task) -> Dataset:
     from omniflow.assembly import construct_component
-    from omniflow.training.order import JoinedDataset
+    from omniflow.training.joined import JoinedDataset
 
     registry = installed_plugins().registry
     parts: list[Dataset] = [

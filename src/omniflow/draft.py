@@ -75,7 +75,7 @@ class Draft:
             path = path / "recipe.yaml"
         if not path.is_file():
             raise UnknownNameError("recipe or file", name_or_path, list(shipped), where=where)
-        return cls(_sections(_read_yaml(path)))
+        return cls(_sections(read_tree(path)))
 
     def over(self, lower: Draft) -> Draft:
         """This draft laid over a lower one: what is said here wins.
@@ -118,11 +118,16 @@ class Draft:
     def _with_list_setting(self, section: str, rest: list[str], said: Said) -> Draft:
         sections = self.over(Draft.defaults()).sections
         entries: list[Tree] = list(sections.get(section, []))
-        names = [entry["name"].value for entry in entries]
+        names = [_called(entry) for entry in entries]
         key = ".".join([section, *rest])
         if rest[0].isdigit() and len(rest) > 1:
             position = int(rest.pop(0))
         elif rest[0] in names and len(rest) > 1:
+            if names.count(rest[0]) > 1:
+                places = [f"{section}.{n}" for n, name in enumerate(names) if name == rest[0]]
+                raise UsageError(
+                    f"{key} fits several", where=said.where, expected=" or ".join(places)
+                )
             position = names.index(rest.pop(0))
         else:
             position = 0 if len(entries) == 1 else len(entries)
@@ -130,7 +135,7 @@ class Draft:
             raise UsageError(
                 f"{key} fits no {section}",
                 where=said.where,
-                expected=f"{section}.NAME.{rest[-1]} with one of {', '.join(names)}"
+                expected=f"{section}.NAME.{rest[-1]} with one of {', '.join(dict.fromkeys(names))}"
                 if names
                 else f"a {section} to be named first",
             )
@@ -156,6 +161,12 @@ def origin_of(tree: Any) -> str | None:
         return tree.where
     values = tree.values() if isinstance(tree, Mapping) else tree
     return next((origin_of(value) for value in values), None)
+
+
+def _called(entry: Tree) -> str:
+    """What an entry of a list section is called: its label, else its name."""
+    label = plain(entry.get("label"))
+    return label if isinstance(label, str) else str(entry["name"].value)
 
 
 def _renames(said: Tree, below: Tree) -> bool:
@@ -241,11 +252,17 @@ def _mapping(section: str, value: Any) -> Tree:
     raise ConfigError(section, plain(value), expected="options by name", where=origin_of(value))
 
 
-def _read_yaml(path: Path) -> Any:
-    """A YAML file as a tree that knows the line of every value."""
+def read_tree(path: Path) -> Any:
+    """A YAML or JSON file as a tree that knows the line of every value.
+
+    Raises:
+        UsageError: If it cannot be read, or is neither; says where.
+    """
     loader: yaml.SafeLoader | None = None
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        # JSON may be indented by tabs, and holds none elsewhere.
+        loader = yaml.SafeLoader(text.replace("\t", " ") if path.suffix == ".json" else text)
         node = loader.get_single_node()
         if node is None:
             raise UsageError("the file is empty", where=str(path), expected="a recipe")

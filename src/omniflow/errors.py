@@ -180,10 +180,21 @@ class RecordError(DataError):
     """
 
     def __init__(self, record: str, reason: str, *, dataset: str | None = None) -> None:
-        super().__init__(reason, where=f"record {record}")
+        within = f"{dataset}, " if dataset else ""
+        super().__init__(reason, where=f"{within}record {record}")
         self.record = record
         self.reason = reason
         self.dataset = dataset
+
+    def within(self, dataset: str | None) -> RecordError:
+        """The facts alone, told with the dataset that the record is of."""
+        is_unserved = isinstance(self, UnservedRecordError)
+        kind = UnservedRecordError if is_unserved else RecordError
+        return kind(self.record, self.reason, dataset=dataset)
+
+
+class UnservedRecordError(RecordError):
+    """A record that can be read and is of no use: it serves no task of the run."""
 
 
 # A TypeError too: that is how Python is told that something has no length, by `list` for example.

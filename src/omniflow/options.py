@@ -13,6 +13,7 @@ import yaml
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from omniflow.errors import ConfigError, PluginError, UnknownNameError, UsageError, closest
+from omniflow.mixing import MIXING_KEYS
 from omniflow.registry import Component, Registry
 
 #: Constructor parameters that the library fills in, by kind: never options.
@@ -84,7 +85,8 @@ def options_of(component: Component) -> list[Option]:
 
     Raises:
         PluginError: If the class cannot be imported, its constructor is not introspectable, or it
-            has an option of the name `name`, which in a recipe is the component's own.
+            has an option of a name that in a recipe means something else: `name`, and for datasets
+            what says how they are mixed.
     """
     supplied = SUPPLIED.get(component.kind, frozenset())
     own = [
@@ -92,11 +94,14 @@ def options_of(component: Component) -> list[Option]:
         for option in signature_options(component.load(), owner=str(component.origin))
         if option.name not in supplied
     ]
-    if any(option.name == "name" for option in own):
-        raise PluginError(
-            f"{component.kind} {component.name!r} of {component.origin} has an option 'name'",
-            expected="another word; in a recipe, name is the component's own",
-        )
+    taken = ("name", *(MIXING_KEYS if component.kind == "dataset" else ()))
+    for option in own:
+        if option.name in taken:
+            raise PluginError(
+                f"{component.kind} {component.name!r} of {component.origin} has an option "
+                f"{option.name!r}",
+                expected=f"another word; in a recipe, {option.name} is the component's own",
+            )
     return own + list(COMMON.get(component.kind, ()))
 
 

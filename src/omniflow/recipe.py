@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from omniflow.errors import ConfigError, closest
+from omniflow.mixing import Mixing
 
 FORMAT = "omniflow.recipe/1"
 
@@ -32,15 +33,18 @@ class Choice:
         name: The registered name, or `distribution:name`.
         options: Option -> value, defaults included.
         where: Option (or `name`) -> the flag or `file:line` where it was said, for messages.
+        mixing: Of a dataset, how it is mixed with the others, where anything was said of it.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     where: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    mixing: Mixing | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As written in a recipe: the name beside the options."""
-        return {"name": self.name, **self.options}
+        mixing = {} if self.mixing is None else self.mixing.to_dict()
+        return {"name": self.name, **mixing, **self.options}
 
 
 @dataclass(frozen=True, kw_only=True)

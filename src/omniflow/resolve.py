@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from omniflow.draft import BY_DEFAULT, Draft, Said, Tree, origin_of, plain
 from omniflow.errors import ConfigError, MistakesError, UsageError
+from omniflow.mixing import MIXING_KEYS, Mixing, labels_of
 from omniflow.options import (
     Option,
     check_options,
@@ -44,6 +45,7 @@ def resolve(draft: Draft, registry: Registry) -> Recipe:
     for kind in LIST_SECTIONS:
         entries = draft.sections.get(kind, [])
         chosen[kind] = tuple(_choose(registry, kind, tree, defaults, mistakes) for tree in entries)
+    _check_apart(chosen["dataset"], mistakes)
     training = _training(draft.sections.get("training", {}), defaults, mistakes)
     _refuse(mistakes)
     return Recipe(**chosen, training=cast(TrainingOptions, training))
@@ -58,8 +60,34 @@ def resolve_datasets(draft: Draft, registry: Registry) -> tuple[Choice, ...]:
     mistakes: list[UsageError] = []
     entries = draft.over(Draft.defaults()).sections["dataset"]
     chosen = [_choose(registry, "dataset", tree, {}, mistakes) for tree in entries]
+    _check_apart(chosen, mistakes)
     _refuse(mistakes)
     return tuple(choice for choice in chosen if choice is not None)
+
+
+def _check_apart(datasets: Sequence[Choice | None], mistakes: list[UsageError]) -> None:
+    """Refuse a dataset that is there twice, and labels that are."""
+    choices = [choice for choice in datasets if choice is not None]
+    labels = labels_of(choices)
+    for place, choice in enumerate(choices):
+        before = choices[:place]
+        if any((choice.name, choice.options) == (each.name, each.options) for each in before):
+            mistakes.append(
+                UsageError(
+                    f"dataset {choice.name} is there twice, with the same options",
+                    where=choice.where.get("name"),
+                    expected=f"once, and a weight for it: {choice.name}:2",
+                )
+            )
+        elif labels[place] in labels[:place]:
+            mistakes.append(
+                ConfigError(
+                    f"dataset.{place}.label",
+                    labels[place],
+                    expected="a label of its own",
+                    where=choice.where.get("label", choice.where.get("name")),
+                )
+            )
 
 
 def _refuse(mistakes: list[UsageError]) -> None:
@@ -106,9 +134,29 @@ def _choose(
         return None
     suited = defaults.get(kind, {}).get(component.name, {})
     values = _overlaid(plain(said), suited)
+    mixing = None
+    if kind == "dataset" and (keys := values.keys() & set(MIXING_KEYS)):
+        mixing = _mixing(name, {key: values.pop(key) for key in sorted(keys)}, where, mistakes)
     resolved, found = check_options(options, values, owner=f"{kind} {name}", where=where.get)
     mistakes.extend(found)
-    return Choice(name, resolved, where)
+    return Choice(name, resolved, where, mixing)
+
+
+def _mixing(
+    name: str, values: Mapping[str, Any], where: Mapping[str, str], mistakes: list[UsageError]
+) -> Mixing | None:
+    owner = f"dataset {name}"
+    resolved, found = check_options(signature_options(Mixing), values, owner=owner, where=where.get)
+    mistakes.extend(found)
+    if found:
+        return None
+    try:
+        mixing = Mixing(**resolved)
+    except ConfigError as error:
+        place = where.get(error.name.partition(".")[0])
+        mistakes.append(error.located(f"dataset.{name}", place))
+        return None
+    return mixing if mixing.to_dict() else None
 
 
 def _checked_options(registry: Registry, component: Component) -> list[Option]:

@@ -12,7 +12,8 @@ from omniflow.interfaces import Dataset, Sample
 from omniflow.recipe import TrainingOptions
 from omniflow.resolve import resolve
 from omniflow.training.interrupts import InterruptedRunError
-from omniflow.training.order import JoinedDataset, SampleOrder
+from omniflow.training.joined import JoinedDataset
+from omniflow.training.order import SampleOrder
 from omniflow.training.processes import Processes
 from omniflow.training.skipped import LEAST_READ, SkippedRecords
 from omniflow.training.trainer import train
@@ -52,7 +53,7 @@ def test_the_next_readable_record_of_the_order_takes_the_place():
 
 
 def test_a_dataset_of_nothing_readable_ends_the_search():
-    with pytest.raises(DataError, match="1000 records in a row cannot be read"):
+    with pytest.raises(DataError, match="1000 records in a row cannot be read, or serve no task"):
         SampleOrder(Gaps(4, range(4)), seed=0).samples([1])
 
 

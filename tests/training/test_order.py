@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from omniflow.errors import DataError, UnknownLengthError
 from omniflow.interfaces import Dataset, Sample, StreamingDataset
 from omniflow.seeds import mixed_seed
-from omniflow.training.order import JoinedDataset, SampleOrder
+from omniflow.training.joined import JoinedDataset
+from omniflow.training.order import SampleOrder
 
 
 class Numbers(Dataset):

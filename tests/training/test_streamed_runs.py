@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from omniflow.draft import Draft
-from omniflow.errors import ConfigError, DataError, UnknownLengthError
+from omniflow.errors import ConfigError, UnknownLengthError
 from omniflow.resolve import resolve
 from omniflow.training.filling import fill_cache
 from omniflow.training.interrupts import InterruptedRunError
@@ -90,9 +90,9 @@ def test_streamed_scenes_go_on_without_end(recipe, registry, tmp_path):
     assert figures[-1]["step"] == 3
 
 
-def test_a_stream_cannot_be_read_beside_another_dataset(recipe, registry, tmp_path):
+def test_a_stream_beside_another_dataset_needs_a_weight(recipe, registry, tmp_path):
     both = [{"name": "scenes", "streaming": True}, {"name": "scenes", "size": 3}]
-    with pytest.raises(DataError, match="2 datasets, of which one is streamed"):
+    with pytest.raises(ConfigError, match=r"dataset\.scenes-0\.weight is None, expected a weight"):
         train(recipe(True, both), output_dir=tmp_path / "run", registry=registry)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from omniflow.tasks import Task
+
 
 @dataclass(frozen=True)
 class Audio:
@@ -33,6 +35,8 @@ class Sample:
         image: An RGB picture.
         audio: A sound.
         references: The texts that a prediction is scored against; `text` alone when empty.
+        tasks: The tasks that it may serve, with their weights, where its dataset has tasks of its
+            own; None for those of the objective. Filled in by whoever mixes datasets.
     """
 
     id: str
@@ -40,6 +44,7 @@ class Sample:
     image: Image.Image | None = None
     audio: Audio | None = None
     references: tuple[str, ...] = ()
+    tasks: Mapping[Task, float] | None = field(default=None, hash=False)
 
 
 class Dataset(ABC):

@@ -16,6 +16,7 @@ from omniflow.errors import UsageError
 if TYPE_CHECKING:
     from omniflow.interfaces.dataset import Sample
     from omniflow.model import OmniFlowModel
+    from omniflow.tasks import Task
 
 #: What `collate` makes of samples; each objective knows its own.
 Batch = object
@@ -73,6 +74,13 @@ class Objective(ABC):
             UsageError: If it does.
         """
 
+    def task_weights(self) -> Mapping[Task, float]:
+        """How often each task is wanted; empty if every sample will do.
+
+        A run leaves out samples that serve none of them, before they come to `collate`.
+        """
+        return {}
+
     @abstractmethod
     def collate(self, model: OmniFlowModel, samples: Sequence[Sample], draws: Draws) -> Batch:
         """Samples to a batch on the CPU: tokenised, padded, tasks chosen; touches no weight.
@@ -97,6 +105,10 @@ class Objective(ABC):
         samples for one over samples. So several batches, in one process or many, make the step
         that one large batch makes. A term that is not named counts as `HEAD_LOSSES` does.
         """
+
+    def head_passes(self, batch: Batch) -> int:
+        """How often the losses of a batch call the head, which processes have to agree on."""
+        return 1
 
     @abstractmethod
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:

@@ -27,4 +27,4 @@ def _decoded(dataset: Dataset, record: Any) -> Sample | RecordError:
         return dataset.decode(record)
     except RecordError as error:
         # The facts alone: what it was raised from holds whatever its decoder held.
-        return RecordError(error.record, error.reason, dataset=error.dataset)
+        return error.within(error.dataset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from omniflow.assembly import assemble, construct_component
@@ -56,7 +57,7 @@ def fill_cache(
     device = choose_device(options.device)
     objective: Objective = construct_component(registry, "objective", recipe.objective)
     splits = [
-        open_datasets(recipe, registry, split, objective.modalities)
+        open_datasets(recipe, registry, split, objective.modalities, objective.task_weights())
         for split in ("train", "validation")
     ]
     # Of the validation split a run looks at the beginning alone.
@@ -69,12 +70,12 @@ def fill_cache(
     done, total = 0, sum(counts)
     with cached(model.frozen, store):
         for dataset, count in zip(splits, counts, strict=True):
-            for start in range(0, count, options.batch_size):
-                indices = range(start, min(start + options.batch_size, count))
-                samples = readable_samples(dataset, indices)
+            records = islice(dataset.records(), count)
+            while batch := list(islice(records, options.batch_size)):
+                samples = readable_samples(dataset, batch)
                 if samples:
                     objective.encode_ahead(model, samples)
-                done += len(indices)
+                done += len(batch)
                 if progress is not None:
                     progress(done, total)
     found = store.counts

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from omniflow.seeds import mixed_seed
-from omniflow.training.shuffling import BlockShuffle, Recent, WholeShuffle
+from omniflow.training.shuffling import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from omniflow.training.shuffling import Shuffle
 
 #: Steps among which samples are exchanged: enough to save most of the padding, and few enough that
 #: a step's samples come from everywhere in a shuffled split.
@@ -37,7 +39,7 @@ class LengthGroups:
 
     def __init__(
         self,
-        shuffle: BlockShuffle | WholeShuffle,
+        shuffle: Shuffle,
         length_at: Callable[[int], int],
         step: int,
         seed: int,
@@ -47,8 +49,7 @@ class LengthGroups:
         self.step = step
         self.seed = mixed_seed(seed, _STEPS_SEED)
         self._windows: Recent[dict[int, int]] = Recent(2)
-        if isinstance(shuffle, BlockShuffle):
-            shuffle.hold(WINDOW_STEPS * step)
+        shuffle.hold(WINDOW_STEPS * step)
 
     def place(self, position: int) -> int:
         """Which position of the order stands at a position of the run."""

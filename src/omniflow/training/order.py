@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from typing import Any
 
 from omniflow.errors import DataError, RecordError
 from omniflow.interfaces import Dataset, Sample
 from omniflow.training.decoding import decode_each
 from omniflow.training.length_groups import LengthGroups
-from omniflow.training.shuffling import BlockShuffle, WholeShuffle
+from omniflow.training.mixture import MixedDataset, MixedShuffle
+from omniflow.training.shuffling import Shuffle, shuffled
 
 #: After so many records in vain, looking for one that can be read ends.
 MOST_IN_A_ROW = 1000
-
-
-class JoinedDataset(Dataset):
-    """Several datasets one after the other; ids keep apart by the dataset's position.
-
-    Args:
-        parts: The datasets, at least one, none of them empty.
-        names: What they are called, for records that cannot be read.
-
-    Raises:
-        DataError: If one of them is streamed: nobody knows where the next one begins.
-    """
-
-    def __init__(self, parts: Sequence[Dataset], names: Sequence[str] = ()) -> None:
-        if any(part.is_streaming for part in parts):
-            raise DataError(
-                f"{len(parts)} datasets, of which one is streamed",
-                expected="a streamed dataset alone, or streaming: false for all of them",
-            )
-        self.parts = parts
-        self.names = names
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
-
-    def __getitem__(self, index: int) -> Sample:
-        for position, part in enumerate(self.parts):
-            if index < len(part):
-                return self._told_apart(position, part, index)
-            index -= len(part)
-        raise IndexError(index)
-
-    def _told_apart(self, position: int, part: Dataset, index: int) -> Sample:
-        try:
-            sample = part[index]
-        except RecordError as error:
-            name = self.names[position] if self.names else None
-            record = f"{position}/{error.record}"
-            raise RecordError(record, error.reason, dataset=name) from error
-        return replace(sample, id=f"{position}/{sample.id}")
-
-    def length_of(self, record: Any) -> int | None:
-        """The length that the part knows."""
-        for part in self.parts:
-            if record < len(part):
-                return part.length_of(record)
-            record -= len(part)
-        raise IndexError(record)
-
-    def restrict_to(self, modalities: Collection[str]) -> None:
-        """Restrict every part."""
-        for part in self.parts:
-            part.restrict_to(modalities)
-
-    def notices(self) -> list[str]:
-        """The notices of every part."""
-        return [notice for part in self.parts for notice in part.notices()]
 
 
 class SampleOrder:
@@ -79,6 +23,7 @@ class SampleOrder:
     Positions count samples from the start of the run. Where they fall in batches, steps and
     processes does not matter, and a batch may reach into the next epoch. A stream is shuffled
     within blocks of consecutive records, so that any position is reached by reading from its block.
+    Of several datasets by weight each is shuffled by itself, and they take turns (`MixedShuffle`).
 
     Args:
         dataset: Where the samples come from.
@@ -98,10 +43,10 @@ class SampleOrder:
         first = next(dataset.records(), None)
         if first is None:
             raise DataError("the training split is empty", expected="at least one sample")
-        self._shuffle: BlockShuffle | WholeShuffle = (
-            BlockShuffle(dataset, seed, shuffle_block)
-            if dataset.is_streaming
-            else WholeShuffle(len(dataset), seed)
+        self._shuffle: Shuffle = (
+            dataset.shuffled(seed, shuffle_block)
+            if isinstance(dataset, MixedDataset)
+            else shuffled(dataset, seed, shuffle_block)
         )
         self._groups = None
         self._is_ungrouped = group is not None and dataset.length_of(first) is None
@@ -113,6 +58,12 @@ class SampleOrder:
         """Samples of an epoch; None as long as the end of a stream has not been reached."""
         return self._shuffle.length
 
+    def drawn(self, positions: int) -> dict[str, int]:
+        """How many of the first positions are of each dataset; empty unless they have weights."""
+        if not isinstance(self._shuffle, MixedShuffle):
+            return {}
+        return self._shuffle.drawn(positions)
+
     def samples(self, positions: Sequence[int]) -> list[Sample]:
         """The samples at some positions of the run."""
         return self.filled(positions, decode_each(self.dataset, self.records(positions)))
@@ -122,7 +73,8 @@ class SampleOrder:
     ) -> list[Sample]:
         """The samples at some positions; for one that cannot be read, the next one that can.
 
-        So what stands there depends on seed and position, as everywhere else.
+        That is the next one of its dataset, so that proportions stay as they are. What stands
+        there depends on seed and position, as everywhere else.
 
         Args:
             positions: Positions of the run.
@@ -135,23 +87,33 @@ class SampleOrder:
         return [self._next_readable(position, known) for position in positions]
 
     def _next_readable(self, position: int, known: dict[int, Sample | RecordError]) -> Sample:
-        for place in range(position, position + MOST_IN_A_ROW):
+        for place in islice(self._candidates(position), MOST_IN_A_ROW):
             if place not in known:
                 [known[place]] = decode_each(self.dataset, self.records([place]))
             sample = known[place]
             if not isinstance(sample, RecordError):
                 return sample
         raise DataError(
-            f"{MOST_IN_A_ROW} records in a row cannot be read",
+            f"{MOST_IN_A_ROW} records in a row cannot be read, or serve no task",
             where=str(known[position]),
-            expected="a dataset of which most can",
+            expected="a dataset of which most can and do",
         )
+
+    def _candidates(self, position: int) -> Iterator[int]:
+        """The position, and those after it whose samples are of the same dataset."""
+        part = self._part(position)
+        yield position
+        yield from (place for place in count(position + 1) if self._part(place) == part)
+
+    def _part(self, position: int) -> int:
+        return self._shuffle.part(self._place(position))
+
+    def _place(self, position: int) -> int:
+        return position if self._groups is None else self._groups.place(position)
 
     def records(self, positions: Sequence[int]) -> list[Any]:
         """What those samples are made of, for `Dataset.decode`."""
-        if self._groups is not None:
-            positions = [self._groups.place(position) for position in positions]
-        return [self._shuffle.record(position) for position in positions]
+        return [self._shuffle.record(self._place(position)) for position in positions]
 
     def notices(self) -> list[str]:
         """What a person should know about the data, and about their order."""

@@ -165,10 +165,15 @@ class _DryRun:
 
     def _take_steps(self, recipe: Recipe, objective: Objective, model: OmniFlowModel) -> None:
         sets = [
-            open_datasets(recipe, self.registry, split, objective.modalities)
+            open_datasets(
+                recipe, self.registry, split, objective.modalities, objective.task_weights()
+            )
             for split in ("train", "validation")
         ]
-        plan = Plan.of(recipe.training, len(sets[0]), processes=self.processes)
+        samples = None if sets[0].is_streaming else len(sets[0])
+        plan = self._try(lambda: Plan.of(recipe.training, samples, processes=self.processes))
+        if plan is None:
+            return
         self.report.steps = plan.total_steps
         if self.processes > 1:
             self.report.notes.append(

@@ -27,6 +27,7 @@ class RunResult:
         trainable: Number of trained parameters.
         texts_cut: Texts of the training split that were longer than the limit, as met so far.
         records_skipped: Records that could not be read, a record counted as often as it was met.
+        records_unserved: Records left out as they serve no task, counted likewise.
         is_stopped_early: Whether it ended because evaluations no longer got better.
     """
 
@@ -39,6 +40,7 @@ class RunResult:
     trainable: int
     texts_cut: int
     records_skipped: int = 0
+    records_unserved: int = 0
     is_stopped_early: bool = False
 
 

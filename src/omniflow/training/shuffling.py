@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -17,6 +17,36 @@ if TYPE_CHECKING:
     from omniflow.interfaces import Dataset
 
 T = TypeVar("T")
+
+
+class Shuffle(Protocol):
+    """Records in an order without end."""
+
+    @property
+    def length(self) -> int | None:
+        """Records of an epoch; None as long as nobody knows."""
+
+    def record(self, position: int) -> Any:
+        """What stands at a position of the run."""
+
+    def part(self, position: int) -> int:
+        """Which of several datasets the record at a position is of."""
+
+    def hold(self, records: int) -> None:
+        """Hold what so many consecutive records may lie in."""
+
+
+def shuffled(dataset: Dataset, seed: int, shuffle_block: int) -> WholeShuffle | BlockShuffle:
+    """An endless order of a dataset's records, by seed.
+
+    Args:
+        dataset: Read by position or streamed.
+        seed: Decides the order.
+        shuffle_block: Records of a stream that are shuffled among themselves.
+    """
+    if dataset.is_streaming:
+        return BlockShuffle(dataset, seed, shuffle_block)
+    return WholeShuffle(len(dataset), seed)
 
 
 class WholeShuffle:
@@ -32,7 +62,14 @@ class WholeShuffle:
         self.seed = seed
         self._orders: Recent[Tensor] = Recent(2)
 
-    def record(self, position: int) -> int:
+    def hold(self, records: int) -> None:
+        """Nothing: positions take no memory."""
+
+    def part(self, position: int) -> int:
+        """There is one dataset."""
+        return 0
+
+    def record(self, position: int) -> Any:
         """Which sample of the split stands at a position of the run."""
         epoch, within = divmod(position, self.length)
         order = self._orders.get(
@@ -71,6 +108,10 @@ class BlockShuffle:
     def hold(self, records: int) -> None:
         """Hold as many blocks as so many consecutive records may lie in, across two epochs."""
         self._blocks.limit = max(self._blocks.limit, -(-records // self.block) + 2)
+
+    def part(self, position: int) -> int:
+        """There is one dataset."""
+        return 0
 
     def record(self, position: int) -> Any:
         """What stands at a position of the run."""

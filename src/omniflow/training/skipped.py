@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omniflow.errors import DataError, RecordError
+from omniflow.errors import DataError, RecordError, UnservedRecordError
 
 if TYPE_CHECKING:
     from omniflow.interfaces import Sample
@@ -23,17 +23,19 @@ _SHOWN = 5
 
 @dataclass
 class _Count:
-    """Records of a split: how many have been read, and how many of them in vain."""
+    """Records of a split: how many have been read, how many in vain, and how many for no task."""
 
     read: int = 0
     skipped: int = 0
+    unserved: int = 0
 
 
 class SkippedRecords:
     """Keeps count of the records that a run cannot read, and of those that it can.
 
-    A record that is met again is counted again, as good ones are; it is listed once. Counts are
-    settled between the processes now and then, so they and the end of the run are the same
+    A record that is met again is counted again, as good ones are; it is listed once. One that can
+    be read and serves no task is left out and counted as well, but neither bad nor listed. Counts
+    are settled between the processes now and then, so they and the end of the run are the same
     whatever the number of processes.
 
     Args:
@@ -60,12 +62,20 @@ class SkippedRecords:
         """Records skipped in all, as settled last."""
         return sum(count.skipped for count in self._counts.values())
 
+    @property
+    def unserved(self) -> int:
+        """Records left out in all as they serve no task, as settled last."""
+        return sum(count.unserved for count in self._counts.values())
+
     def note(self, split: str, found: Sequence[Sample | RecordError]) -> None:
         """This process has read records, some of them in vain."""
         count = self._here.setdefault(split, _Count())
         count.read += len(found)
         for error in found:
             if not isinstance(error, RecordError):
+                continue
+            if isinstance(error, UnservedRecordError):
+                count.unserved += 1
                 continue
             count.skipped += 1
             line = {
@@ -87,15 +97,16 @@ class SkippedRecords:
         Raises:
             DataError: In every process, if too many records cannot be read.
         """
-        here = {split: [count.read, count.skipped] for split, count in self._here.items()}
+        here = _plain(self._here)
         counted = self.processes.gather(here)
         new = [line for lines in self.processes.gather(self._new) for line in lines]
         self._here, self._new = {}, []
         for counts in counted:
-            for split, (read, skipped) in counts.items():
+            for split, (read, skipped, unserved) in counts.items():
                 count = self._counts.setdefault(split, _Count())
                 count.read += read
                 count.skipped += skipped
+                count.unserved += unserved
         told = [f"{line['dataset']}, record {line['id']}: {line['reason']}" for line in new]
         self._first = list(dict.fromkeys([*self._first, *told]))[:_SHOWN]
         if new:
@@ -105,8 +116,7 @@ class SkippedRecords:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it, as plain data."""
-        counts = {split: [count.read, count.skipped] for split, count in self._counts.items()}
-        return {"skipped_records": {"counts": counts, "first": self._first}}
+        return {"skipped_records": {"counts": _plain(self._counts), "first": self._first}}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what a checkpoint holds."""
@@ -135,6 +145,10 @@ class SkippedRecords:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(line) + "\n" for line in new.values())
+
+
+def _plain(counts: Mapping[str, _Count]) -> dict[str, list[int]]:
+    return {split: [each.read, each.skipped, each.unserved] for split, each in counts.items()}
 
 
 def _key(line: Mapping[str, str]) -> tuple[str, str, str]:

@@ -65,8 +65,10 @@ def train(
     local_rank = processes.local_rank if processes.count > 1 else None
     device = choose_device(recipe.training.device, local_rank)
     objective: Objective = construct_component(registry, "objective", recipe.objective)
-    training_set = open_datasets(recipe, registry, "train", objective.modalities)
-    validation_set = open_datasets(recipe, registry, "validation", objective.modalities)
+    training_set, validation_set = (
+        open_datasets(recipe, registry, split, objective.modalities, objective.task_weights())
+        for split in ("train", "validation")
+    )
     folder = RunFolder(output_dir)
     processes.on_main(lambda: folder.check(resuming=resume))
     watchers = Watchers(recipe, output_dir, registry, reporter, processes)
@@ -294,6 +296,8 @@ class TrainingLoop:
             "lr": self.plan.lr(self.step - 1),
             "texts_cut": self.figures.texts_cut,
             "records_skipped": self.skipped.total,
+            "records_unserved": self.skipped.unserved,
+            **{f"samples_{label}": n for label, n in self.order.drawn(self.position).items()},
             "seconds": round(seconds, 3),
             "samples_per_s": round(steps * self.samples_a_step / seconds, 2),
         }
@@ -375,5 +379,6 @@ class TrainingLoop:
             trainable=sum(p.numel() for p in self.model.trainable_parameters()),
             texts_cut=self.figures.texts_cut,
             records_skipped=self.skipped.total,
+            records_unserved=self.skipped.unserved,
             is_stopped_early=self._is_stopped_early,
         )
