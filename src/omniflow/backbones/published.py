@@ -29,6 +29,8 @@ from omniflow.interfaces.backbone import (
     TextFeatures,
     TokenBatch,
 )
+from omniflow.interfaces.text_decoding import TextDecoding
+from omniflow.models.decode_rows import decode_rows
 from omniflow.models.joint_initialisation import initialise
 from omniflow.models.joint_transformer import JointTransformer, JointTransformerConfig
 from omniflow.models.text_vae import TextVAE, TextVAEConfig
@@ -367,8 +369,14 @@ class PublishedBackbone(Backbone):
 
     def generate_text(self, text_latents: Tensor, *, max_new_tokens: int) -> list[str]:
         """Greedy decoding of latents to texts, special tokens removed."""
-        ids = self.text_vae.generate(text_latents, max_new_tokens=max_new_tokens)
-        texts = self._text_tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)
+        return self.decode_text(text_latents, TextDecoding(max_new_tokens=max_new_tokens), seeds=[])
+
+    def decode_text(
+        self, text_latents: Tensor, decoding: TextDecoding, *, seeds: Sequence[int]
+    ) -> list[str]:
+        """Latents to texts, special tokens removed; arguments as in `Backbone`."""
+        ids = decode_rows(self.text_vae, text_latents, decoding, seeds)
+        texts = self._text_tokenizer.batch_decode(ids, skip_special_tokens=True)
         return cast("list[str]", texts)
 
     def _place(self) -> Tensor:

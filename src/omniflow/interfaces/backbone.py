@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from omniflow.interfaces.dataset import Audio
+    from omniflow.interfaces.text_decoding import TextDecoding
 
 
 class Streams(NamedTuple):
@@ -323,3 +324,23 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def generate_text(self, text_latents: Tensor, *, max_new_tokens: int) -> list[str]:
         """Greedy decoding of latents to texts, special tokens removed."""
+
+    def decode_text(
+        self, text_latents: Tensor, decoding: TextDecoding, *, seeds: Sequence[int]
+    ) -> list[str]:
+        """Latents to texts, special tokens removed.
+
+        A text is the same whatever else is in the batch. A backbone that only decodes greedily
+        need not implement it: `generate_text` is used.
+
+        Args:
+            text_latents: Text latents [batch, tokens, latent_dim].
+            decoding: How tokens are picked.
+            seeds: One a text, for draws.
+
+        Raises:
+            UsageError: If the backbone cannot decode so.
+        """
+        if not decoding.is_greedy:
+            raise self._lacks("other decoding than greedy")
+        return self.generate_text(text_latents, max_new_tokens=decoding.max_new_tokens)

@@ -307,10 +307,11 @@ class TextVAE(nn.Module, Recomputing):
     def generate(
         self, latents: Tensor, *, max_new_tokens: int, do_sample: bool = False, **options: Any
     ) -> Tensor:
-        """Continue [latents, BOS]: the new ids only [batch, at most max_new_tokens].
+        """Continue [latents, BOS] by transformers' `generate`: the new ids only.
 
-        A row stops at EOS, which is kept, and is then filled with the padding id, or with EOS if
-        there is none in the vocabulary.
+        `decode_rows` is faster and does not depend on the batch; this is what it is compared with.
+        Gives [batch, at most max_new_tokens]. A row stops at EOS, which is kept, and is then filled
+        with the padding id, or with EOS if there is none in the vocabulary.
 
         Args:
             latents: Text latents [batch, n, vae_dim].
@@ -320,13 +321,13 @@ class TextVAE(nn.Module, Recomputing):
         """
         if latents.shape[0] == 0:
             return torch.empty(0, 0, dtype=torch.long, device=latents.device)
-        prefix = self._prefix(latents)
-        bos = torch.full((latents.shape[0], 1), self.bos_token_id, device=prefix.device)
-        embeddings = torch.cat([prefix, self.model.embed_tokens(bos)], dim=1)
+        embeddings = self.decoder_prefix(latents)
         pad = self.pad_token_id
         ids: Tensor = self._causal_lm[0].generate(
             inputs_embeds=embeddings,
-            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=prefix.device),
+            attention_mask=torch.ones(
+                embeddings.shape[:2], dtype=torch.long, device=embeddings.device
+            ),
             **{
                 "max_new_tokens": max_new_tokens,
                 "do_sample": do_sample,
@@ -339,6 +340,12 @@ class TextVAE(nn.Module, Recomputing):
             },
         )
         return ids
+
+    def decoder_prefix(self, latents: Tensor) -> Tensor:
+        """What a text follows: [latents, BOS] as decoder inputs [batch, n + 1, hidden]."""
+        prefix = self._prefix(latents)
+        bos = torch.full((latents.shape[0], 1), self.bos_token_id, device=prefix.device)
+        return torch.cat([prefix, self.model.embed_tokens(bos)], dim=1)
 
     def _prefix(self, latents: Tensor) -> Tensor:
         """Latents [batch, n, vae_dim] to decoder inputs [batch, n, hidden]."""
