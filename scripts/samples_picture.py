@@ -81,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--samples", type=int, default=6)
+    parser.add_argument("--steps", type=int, help="of sampling; by default the model's own number")
     parser.add_argument("--folder", help="a model in the published layout instead of tiny")
     options = parser.parse_args()
     backbone = {"name": "folder", "path": options.folder} if options.folder else "tiny"
@@ -97,9 +98,10 @@ def main() -> None:
         "audio": [sound_cell(sound) for sound in given["audio"][1] if sound],
         "text": [text_cell(text) for text in given["text"][1] if text],
     }
+    steps = {} if options.steps is None else {"steps": options.steps}
     for name in TASKS:
         inputs: dict[str, Any] = dict(given[modality] for modality in Task.parse(name).given)
-        rows[name] = row_of(model.generate(name, seed=0, **inputs))
+        rows[name] = row_of(model.generate(name, seed=0, **steps, **inputs))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     drawn(rows).quantize(128).save(options.output, optimize=True)
 

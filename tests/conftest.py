@@ -17,7 +17,15 @@ import pytest
 
 atexit.register(shutil.rmtree, os.environ["OMNIFLOW_CACHE"], ignore_errors=True)
 
-DATA = Path(__file__).parent / "parity" / "data"
+TESTS = Path(__file__).parent
+DATA = TESTS / "parity" / "data"
+
+#: Folders whose tests run whole commands; begun first, so that no worker is left with a long one.
+LONG = ("docs", "training", "cli", "hub", "plugins")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] not in LONG)
 
 
 @pytest.fixture(scope="session")

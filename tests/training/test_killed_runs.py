@@ -19,14 +19,10 @@ LINES = [f"{'word ' * (number % 7)}number {number}" for number in range(40)]
 
 #: Objective, dataset, how its data are read, loader workers.
 CASES = [
-    (objective, dataset, reading, workers)
-    for objective, dataset, reading in (
-        ("text-decoder", "text", "mapped"),
-        ("text-decoder", "text", "streaming"),
-        ("flow", "scenes", "mapped"),
-        ("flow", "text", "streaming"),
-    )
-    for workers in (0, 2)
+    ("text-decoder", "text", "mapped", 0),
+    ("text-decoder", "text", "streaming", 2),
+    ("flow", "scenes", "mapped", 2),
+    ("flow", "text", "streaming", 0),
 ]
 
 #: Before an operation on a file, and a moment after one; in every case.
