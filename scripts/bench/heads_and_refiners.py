@@ -25,7 +25,7 @@ from omniflow.tasks import Task
 from omniflow.training.splits import open_datasets
 from omniflow.training.trainer import train
 
-METRICS = ("bleu", "rouge", "meteor", "accuracy", "perplexity")
+METRICS = ("bleu", "rouge", "meteor-no-synonyms", "accuracy", "perplexity")
 
 
 def main() -> None:
@@ -58,13 +58,14 @@ def row(head: str, refiner: str, limit: int) -> str:
     metrics = {name: construct_component(registry, "metric", Choice(name)) for name in METRICS}
     file = PredictionFile(model=None, task="t2t", records=tuple(predictions))
     scores = {
-        name: score.value for name, score in evaluate_predictions(file, metrics).scores.items()
+        name: figure.value
+        for name, figure in evaluate_predictions(file, metrics, resamples=0).figures.items()
     }
     return (
         f"| {head} | {refiner} | {result.first['ppl']:.3g} -> {result.best['ppl']:.3g} "
         f"| {result.first['accuracy']:.3f} -> {result.best['accuracy']:.3f} "
         f"| {scores['perplexity']:.4f} | {scores['accuracy']:.4f} | {scores['bleu']:.4f} "
-        f"| {scores['rouge']:.4f} | {scores['meteor']:.4f} "
+        f"| {scores['rouge']:.4f} | {scores['meteor-no-synonyms']:.4f} "
         f"| {result.trainable:,} | {result.seconds:.0f} |"
     )
 

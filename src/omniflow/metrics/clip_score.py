@@ -59,7 +59,7 @@ class CLIPScore(Metric):
         Raises:
             DataError: If a record has no picture, or it cannot be read.
         """
-        require_references(predictions)
+        require_references(predictions, is_text=False)
         import numpy as np
 
         towers = _Towers(self._source)

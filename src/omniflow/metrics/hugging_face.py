@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,12 +165,12 @@ def _sorted_out(
     for name, value in found.items():
         if isinstance(value, np.ndarray | np.generic):
             value = value.tolist()
-        if isinstance(value, Real) and not isinstance(value, bool):
+        if isinstance(value, int | float):
             figures[str(name)] = float(value)
         elif (
             isinstance(value, list)
             and len(value) == records
-            and all(isinstance(one, Real) for one in value)
+            and all(isinstance(one, int | float) for one in value)
         ):
             lists[str(name)] = np.array(value, dtype=np.float64)
             figures[str(name)] = float(lists[str(name)].mean())

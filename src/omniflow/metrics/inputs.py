@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from omniflow.errors import ConfigError, DataError
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def require_references(predictions: Sequence[Prediction]) -> None:
+def require_references(predictions: Sequence[Prediction], *, is_text: bool = True) -> None:
     """Check that there is something to score, and something to score it against.
 
+    Args:
+        predictions: The records.
+        is_text: Whether it is texts that are scored.
+
     Raises:
-        DataError: If there is no prediction, or one without a reference.
+        DataError: If there is no prediction, one without a reference, or one that is no text.
     """
     if not predictions:
         raise DataError("there is no prediction to score", expected="at least one record")
@@ -30,14 +35,25 @@ def require_references(predictions: Sequence[Prediction]) -> None:
                 where=f"record {prediction.id}",
                 expected="at least one reference",
             )
+        if is_text and not makes(prediction, "text"):
+            raise DataError(
+                f"its task {prediction.task} makes no text",
+                where=f"record {prediction.id}",
+                expected="a metric of pictures or sounds, such as clip-score or scenes",
+            )
 
 
 def makes(record: Prediction, modality: str) -> bool:
     """Whether a record's task makes a modality; one without a task makes text."""
+    return modality in _made(record.task)
+
+
+@lru_cache
+def _made(task: str) -> tuple[str, ...]:
     try:
-        return modality in Task.parse(record.task).made
+        return Task.parse(task).made
     except ConfigError:
-        return modality == "text"
+        return ("text",)
 
 
 def pooled_tokens(predictions: Sequence[Prediction], *, metric: str) -> TokenScores:

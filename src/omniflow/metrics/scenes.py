@@ -42,7 +42,7 @@ class Scenes(Metric):
             DataError: If there is no prediction, a reference is no caption of a scene, or a file
                 cannot be read.
         """
-        require_references(predictions)
+        require_references(predictions, is_text=False)
         best = []
         for prediction in predictions:
             read = _read(_output_of(prediction))
