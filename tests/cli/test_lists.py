@@ -1,6 +1,7 @@
 """list-components, show, list-recipes, help and the version."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -99,7 +100,8 @@ def test_one_kind_is_listed_alone_as_json_too(omniflow):
 
 def test_a_plugin_of_somebody_else_is_listed_shown_and_used(omniflow, install, tmp_path):
     install("omniflow-length", PLUGIN.replace("NAME", "length"))
-    assert "length      Mean length" in omniflow("list-components", "--kind", "metric").out
+    listed = omniflow("list-components", "--kind", "metric").out
+    assert re.search(r"^metric  length +Mean length", listed, flags=re.MULTILINE)
     shown = omniflow("show", "metric", "length").out
     assert "omniflow-length 0.3" in shown
     assert "Mean length of the predictions." in shown
