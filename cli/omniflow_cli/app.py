@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from omniflow.version import __version__
-from omniflow_cli import cache, download, logs
+from omniflow_cli import cache, data, download, logs
 from omniflow_cli.commands import Command, CommandGroup, examples
 from omniflow_cli.convert import convert
 from omniflow_cli.doctor import doctor
@@ -103,6 +103,7 @@ app.command(
 )(convert)
 app.add_typer(download.app, name="download")
 app.add_typer(cache.app, name="cache")
+app.add_typer(data.app, name="data")
 app.command(
     "list-components",
     cls=Command,

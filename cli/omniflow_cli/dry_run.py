@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import typer
@@ -67,7 +67,9 @@ def _show(report: Preflight) -> None:
             )
             for check in report.data.checks
         ]
-        _table(("dataset", "split", "records", "readable", "brought"), rows, right=(2,))
+        render.headed_table(
+            ("dataset", "split", "records", "readable", "brought"), rows, right=(2,)
+        )
     if report.parts:
         _show_parts(report)
     if report.memory:
@@ -76,7 +78,7 @@ def _show(report: Preflight) -> None:
             (estimate.precision, *(in_bytes(getattr(estimate, name)) for name in names))
             for estimate in report.memory
         ]
-        _table(("precision", *names), estimates, right=range(1, 7))
+        render.headed_table(("precision", *names), estimates, right=range(1, 7))
     render.facts(_facts(report))
 
 
@@ -102,7 +104,7 @@ def _show_parts(report: Preflight) -> None:
         *(in_bytes(sum(part.bytes_in(each) for part in report.parts)) for each in WIDTHS),
     )
     headers = ("part", "parameters", "trained", "as held", *(f"in {each}" for each in WIDTHS))
-    _table(headers, [*rows, total], right=range(1, 6))
+    render.headed_table(headers, [*rows, total], right=range(1, 6))
 
 
 def _facts(report: Preflight) -> list[tuple[str, str]]:
@@ -131,15 +133,6 @@ def _facts(report: Preflight) -> list[tuple[str, str]]:
         ]
     verdict = "ready" if report.is_ready else f"not ready, {len(report.findings)} to put right"
     return [*facts, ("verdict", verdict)]
-
-
-def _table(
-    headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
-) -> None:
-    """A table whose headers stay in a pipe: figures alone say nothing here."""
-    listed = list(rows)
-    render.table(headers, listed if render.is_terminal() else [headers, *listed], right=right)
-    render.line()
 
 
 def _duration(seconds: float) -> str:

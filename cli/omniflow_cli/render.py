@@ -58,6 +58,15 @@ def table(
     Console().print(drawn)
 
 
+def headed_table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()
+) -> None:
+    """A table whose headers stay in a pipe, for figures that alone say nothing; a blank line."""
+    listed = list(rows)
+    table(headers, listed if is_terminal() else [headers, *listed], right=right)
+    line()
+
+
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Names with their values, one pair a line."""
     if not is_terminal():

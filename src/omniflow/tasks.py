@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from omniflow.errors import ConfigError, closest
@@ -49,6 +50,10 @@ class Task:
             tuple(name for letter, name in LETTERS.items() if letter in side) for side in sides
         )
         return cls(given, made)
+
+    def is_served_by(self, brought: Collection[str]) -> bool:
+        """Whether a sample that brings these modalities has all that is given and made."""
+        return set(self.given + self.made) <= set(brought)
 
     def __str__(self) -> str:
         given, made = (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from omniflow.assembly import construct_component
-from omniflow.errors import DataError, OmniFlowError, RecordError, UsageError
-from omniflow.interfaces import Dataset, Sample
+from omniflow.errors import DataError, OmniFlowError, UsageError
+from omniflow.inspection.reading import NEEDED, Failure, open_split, read_some, size_of
+from omniflow.interfaces import Dataset
 
 if TYPE_CHECKING:
     from omniflow.interfaces import Objective
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 #: Records of a split that are read, spread evenly over it.
 RECORDS = 8
-
-#: Splits that training cannot do without.
-NEEDED = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -75,8 +71,7 @@ def check_data(recipe: Recipe, objective: Objective, registry: Registry) -> Data
             check = SplitCheck(choice.name, split)
             problem: OmniFlowError | None
             try:
-                dataset: Dataset = construct_component(registry, "dataset", choice, split=split)
-                dataset.restrict_to(objective.modalities)
+                dataset = open_split(choice, split, registry, objective.modalities)
                 check, problem = _check_split(check, dataset, objective)
                 if isinstance(problem, SkippableError) and recipe.training.bad_records > 0:
                     notes.append(f"{problem}: a run skips them, up to training.bad_records")
@@ -101,54 +96,28 @@ def _check_split(
 ) -> tuple[SplitCheck, DataError | None]:
     """What records of a split are like, and what is wrong with them, if anything is."""
     where = f"dataset {check.dataset}, split {check.split}"
-    size = None if dataset.is_streaming else len(dataset)
-    if size == 0 or next(dataset.records(), None) is None:
-        return check, DataError("it is empty", where=where, expected="at least one record")
+    size = size_of(dataset)
     brought = dict.fromkeys(sorted(objective.modalities), 0)
-    problems: list[str] = []
-    skippable = 0
-    looked_at = _looked_at(dataset, size)
-    for position, record in looked_at:
-        found = _read(dataset, record)
-        if not isinstance(found, Sample):
-            problems.append(f"record {position}: {found}")
-            skippable += isinstance(found, RecordError)
+    problems: list[Failure] = []
+    read = 0
+    for _, found in read_some(dataset, RECORDS):
+        read += 1
+        if isinstance(found, Failure):
+            problems.append(found)
             continue
         for name in brought:
             brought[name] += getattr(found, name) is not None
-    check = replace(
-        check,
-        size=size,
-        read=len(looked_at),
-        failed=len(problems),
-        brought=brought,
-    )
+    if not read:
+        return check, DataError("it is empty", where=where, expected="at least one record")
+    check = replace(check, size=size, read=read, failed=len(problems), brought=brought)
     if not problems:
         return check, None
-    told = f"{len(problems)} of {len(looked_at)} records that were looked at cannot be read"
-    is_skippable = skippable == len(problems) < len(looked_at)
+    told = f"{len(problems)} of {read} records that were looked at cannot be read"
+    is_skippable = all(each.is_skippable for each in problems) and len(problems) < read
     kind = SkippableError if is_skippable else DataError
-    return check, kind(told, where=where, notes=problems)
+    return check, kind(told, where=where, notes=[str(each) for each in problems])
 
 
 def _told_once(findings: list[OmniFlowError]) -> tuple[OmniFlowError, ...]:
     """Without repetitions: a file that is missing is missing for every split."""
     return tuple({str(finding): finding for finding in findings}.values())
-
-
-def _read(dataset: Dataset, record: Any) -> Sample | OmniFlowError | str:
-    """A record's sample, or what is wrong with it."""
-    try:
-        return dataset.decode(record)
-    # A dataset may be a stranger's; whatever it raises is what is wrong with the record.
-    except Exception as error:  # noqa: BLE001
-        return error if isinstance(error, OmniFlowError) else f"{type(error).__name__}: {error}"
-
-
-def _looked_at(dataset: Dataset, size: int | None) -> list[tuple[int, Any]]:
-    """Positions and records spread evenly, first and last among them; the first of a stream."""
-    if size is None:
-        return list(enumerate(islice(dataset.records(), RECORDS)))
-    count = min(RECORDS, size)
-    spread = [number * (size - 1) // max(1, count - 1) for number in range(count)]
-    return [(position, position) for position in spread]
