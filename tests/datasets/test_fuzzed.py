@@ -3,16 +3,23 @@
 import json
 import random
 import struct
+import tarfile
 import time
 import zlib
+from collections import Counter
+from contextlib import suppress
 
 import pytest
 
 from omniflow.datasets.csv_table import CsvDataset
 from omniflow.datasets.folder import FolderDataset
 from omniflow.datasets.json_lines import JsonLinesDataset
+from omniflow.datasets.llava_cc3m import LlavaCc3mDataset
 from omniflow.datasets.text import TextDataset
-from omniflow.errors import RecordError
+from omniflow.datasets.webdataset import WebDataset
+from omniflow.errors import DataError, RecordError
+
+from .archives import conversation, tar_member, write_llava, write_tar
 
 COUNT = 1000
 WHOLE = {"validation_share": 0.0, "test_share": 0.0}
@@ -88,9 +95,9 @@ def outcome(dataset):
     """Records read, and reasons of the others; anything else that is raised is a fault."""
     started = time.process_time()
     read, errors = 0, []
-    for index in range(len(dataset)):
+    for record in dataset.records():
         try:
-            sample = dataset[index]
+            sample = dataset.decode(record)
         except RecordError as error:
             errors.append(error)
             continue
@@ -161,3 +168,84 @@ def test_text(tmp_path):
     assert read > COUNT // 3
     assert reasons == []
     assert any("records skipped" in notice for notice in dataset.notices())
+
+
+def test_webdataset(media, tmp_path):
+    rng = random.Random(8)
+    files = {end: (media / f"1.{end}").read_bytes() for end in ("png", "wav", "txt")}
+    files["json"] = b'{"caption": "one", "width": [1, 2]}'
+    others = [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE]
+    members = []
+    for number in range(COUNT):
+        for end in rng.sample(sorted(files), rng.randrange(1, 4)):
+            name = rng.choice(["{}", "{}", "{}", "../{}", "/{}", "{}/..", "d" * 120 + "/{}"])
+            content = damaged(files[end], rng)
+            said = {"type": rng.choice(others), "linkname": "../x"} if rng.random() < 0.1 else {}
+            members.append(tar_member(f"{name.format(number)}.{end}", content, **said))
+    path = write_tar(tmp_path / "whole.tar", members)
+    whole = path.read_bytes()
+    broken = bytearray(whole)
+    for _ in range(200):  # Of headers most of all, as members are short.
+        broken[rng.randrange(len(broken))] = rng.randrange(256)
+    (tmp_path / "broken.tar").write_bytes(broken)
+    (tmp_path / "short.tar").write_bytes(whole[: len(whole) // 3 + 100])
+    for name, least in (("broken", COUNT - 200), ("short", COUNT // 4)):
+        options = {"path": str(tmp_path / f"{name}.tar"), **WHOLE}
+        read, reasons = outcome(WebDataset(**options))
+        assert read + len(reasons) >= least
+        assert read > least // 10
+        assert any("leads out" in reason for reason in reasons)
+        assert any("link" in reason for reason in reasons)
+        assert outcome(WebDataset(**options, streaming=True)) == (read, reasons)
+    for _ in range(50):
+        (tmp_path / "any.tar").write_bytes(damaged(whole[:4096], rng))
+        with suppress(DataError):
+            outcome(WebDataset(path=str(tmp_path / "any.tar"), **WHOLE))
+
+
+def test_llava_cc3m(media, tmp_path):
+    rng = random.Random(9)
+    picture = (media / "1.png").read_bytes()
+    pictures = {f"{number}.jpg": damaged(picture, rng) for number in range(COUNT)}
+    names = [*pictures, *pictures, "../0.jpg", "/etc/passwd", "none.jpg"]
+    rows = []
+    for number in range(COUNT):
+        row = conversation(number, rng.choice(names), f"text {number}")
+        if rng.random() < 0.2:
+            row[rng.choice(list(row))] = value(names, rng)
+        if rng.random() < 0.1:
+            row["conversations"] = [{"from": "gpt", "value": value(names, rng)}, 3]
+        rows.append(value(names, rng) if rng.random() < 0.1 else row)
+    folder = write_llava(tmp_path / "llava", pictures, rows)
+    dataset = LlavaCc3mDataset(path=str(folder), **WHOLE)
+    read, reasons = outcome(dataset)
+    assert read + len(reasons) == COUNT
+    assert read > 50
+    assert len(reasons) > 300
+    assert outcome(LlavaCc3mDataset(path=str(folder), streaming=True, **WHOLE)) == (read, reasons)
+
+
+def test_files_of_llava_cc3m(media, tmp_path):
+    rng = random.Random(10)
+    picture = (media / "1.png").read_bytes()
+    rows = [conversation(number, f"{number}.jpg", f"text {number}") for number in range(20)]
+    folder = write_llava(tmp_path / "llava", {row["image"]: picture for row in rows}, rows)
+    whole = {name: (folder / name).read_bytes() for name in ("images.zip", "chat.json")}
+    kinds = Counter()
+    for _ in range(120):
+        for name, content in whole.items():
+            (folder / name).write_bytes(content)
+        name = rng.choice(list(whole))
+        broken = bytearray(damaged(whole[name], rng) or b"x")
+        for _ in range(rng.randrange(4)):
+            broken[rng.randrange(len(broken))] = rng.randrange(256)
+        (folder / name).write_bytes(broken)
+        try:
+            read, _ = outcome(LlavaCc3mDataset(path=str(folder), **WHOLE))
+        except DataError as error:
+            kinds[error.where == str(folder / name)] += 1
+        else:
+            kinds[f"read {read > 0}"] += 1
+    assert kinds[False] == 0
+    assert kinds[True] > 50
+    assert kinds["read True"] > 10

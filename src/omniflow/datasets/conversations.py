@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -36,7 +37,7 @@ class ConversationIndex:
     """
 
     def __init__(self, file: ByteFile, seed: int) -> None:
-        starts, lengths, places = [], [], []
+        starts, lengths, places = array("q"), array("i"), array("d")
         for number, item in enumerate(list_items(file)):
             starts.append(item.offset)
             lengths.append(len(item.content))

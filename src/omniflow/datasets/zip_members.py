@@ -62,7 +62,10 @@ class ZipMembers:
         self.file = file
         self.name = file.name.rpartition("/")[2]
         count, directory = _directory(file)
-        entries = np.frombuffer(b"".join(_kept(directory, file.name)), _KEPT_TYPE)
+        kept = bytearray()
+        for entry in _kept(directory, file.name):
+            kept += entry
+        entries = np.frombuffer(kept, _KEPT_TYPE)
         if len(entries) % (_MAX_16 + 1) != count % (_MAX_16 + 1):
             raise DataError(
                 f"its directory has {len(entries)} of {count} members", where=file.name,
@@ -99,8 +102,9 @@ class ZipMembers:
         return _unpacked(name, packed, entry)
 
     def _find(self, name: str) -> Any:
-        place = int(np.searchsorted(self._entries["name"], np.uint64(_hash(name)), "right")) - 1
-        if place < 0 or self._entries["name"][place] != _hash(name):
+        wanted = _hash(name.encode("utf-8", "surrogatepass"))
+        place = int(np.searchsorted(self._entries["name"], np.uint64(wanted), "right")) - 1
+        if place < 0 or self._entries["name"][place] != wanted:
             return None
         return self._entries[place]
 
@@ -220,9 +224,10 @@ def _kept(directory: bytes, where: str) -> Iterator[bytes]:
         extra = directory[begin + name_length : begin + name_length + extra_length]
         if _MAX_32 in (size, packed, offset):
             size, packed, offset = _large(extra, [size, packed, offset])
-        name = raw.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
+        if not raw.isascii():
+            raw = raw.decode("utf-8" if flags & _UTF8 else "cp437", "replace").encode()
         yield _KEPT.pack(
-            _hash(name), offset, packed, size, crc, flags, method, attributes >> 16 & _MAX_16
+            _hash(raw), offset, packed, size, crc, flags, method, attributes >> 16 & _MAX_16
         )
         at = begin + name_length + extra_length + comment_length
         if at > len(directory):
@@ -283,6 +288,5 @@ def _spellings(name: str) -> list[bytes]:
     return [name.encode("utf-8", "surrogatepass"), name.encode("cp437", "replace")]
 
 
-def _hash(name: str) -> int:
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
+def _hash(name: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
