@@ -100,9 +100,11 @@ def test_batches_of_a_step_serve_one_task_and_steps_differ(flow_model):
     tasks = []
     for step in range(12):
         parts = list(batches(objective, flow_model, 1, step))
-        assert len({str(batch.plan.task) for batch in parts}) == 1
-        assert len({batch.plan.levels.image is None for batch in parts}) == 1
-        tasks.append(str(parts[0].plan.task))
+        plans = [part.plan for batch in parts for part in batch.parts]
+        assert len(plans) == len(parts)
+        assert len({str(plan.task) for plan in plans}) == 1
+        assert len({plan.levels.image is None for plan in plans}) == 1
+        tasks.append(str(plans[0].task))
     assert len(set(tasks)) > 3
 
 

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from omniflow.draws import Draws
 from omniflow.errors import ConfigError, DataError, UsageError
 from omniflow.interfaces import Audio, Sample
 from omniflow.models.flow_scheduler import add_noise
-from omniflow.objectives.flow import FlowObjective
+from omniflow.objectives.flow import FlowBatch, FlowObjective
 from omniflow.objectives.flow_inputs import EncodedSamples, flow_inputs
 from omniflow.objectives.flow_levels import FlowRules, draw_plan
 from omniflow.registry import Component, Origin
@@ -192,16 +193,39 @@ def test_the_transformer_and_the_head_are_trained_and_nothing_else(model):
     assert torch.equal(model.head.projection.weight, model.backbone.text_projection.weight)
 
 
-def test_a_batch_of_unlike_samples_trains_those_that_serve_the_task(model):
+def test_every_sample_of_a_batch_of_unlike_ones_serves_a_task_that_it_can(model):
     mixed = [sample(0), sample(1, without=["image"]), sample(2, without=["audio"])]
     objective = FlowObjective(tasks=["t2i"])
-    batch = collated(objective, model, mixed)
-    assert batch.positions == [0, 2]
-    losses = objective.losses(model, batch)
-    assert losses.total.isfinite()
-    assert len(model.backbone.calls[0][0].image) == 2
-    with pytest.raises(DataError, match="samples of audio and text serve no task"):
-        collated(objective, model, [sample(1, without=["image"])])
+    with pytest.raises(DataError, match="a sample of audio and text serves no task"):
+        collated(objective, model, mixed)
+    objective = FlowObjective(tasks=["t2i", "a2t"])
+    for seed in range(8):
+        batch = collated(objective, model, mixed, seed)
+        parts = {str(part.plan.task): list(part.positions) for part in batch.parts}
+        assert parts in ({"t2i": [0, 2], "a2t": [1]}, {"a2t": [0, 1], "t2i": [2]})
+        model.backbone.calls.clear()
+        losses = objective.losses(model, batch)
+        assert losses.terms.keys() == {"image", "text", "direction"}
+        assert sorted(len(call[2]) for call in model.backbone.calls) == [1, 2]
+
+
+def test_parts_of_a_batch_make_the_losses_of_the_whole(model):
+    own = {Task.parse(name): 1.0 for name in ("t2t", "i2t")}
+    texts = [
+        replace(each, tasks={task: 1.0}) for each, task in zip(SAMPLES, [*own] * 3, strict=True)
+    ]
+    objective = FlowObjective(tasks=["t2t", "i2t"], weights={"ce": 0.5})
+    batch = collated(objective, model, texts)
+    assert [str(part.plan.task) for part in batch.parts] == ["i2t", "t2t"]
+    assert objective.head_passes(batch) == 2
+    whole, counts = objective.losses(model, batch), objective.counts(batch)
+    parts = [FlowBatch(batch.samples, batch.tokens, [part], batch.draws) for part in batch.parts]
+    for name, term in whole.terms.items():
+        weighed = [
+            (objective.losses(model, p).terms[name], objective.counts(p)[name]) for p in parts
+        ]
+        assert sum(count for _, count in weighed) == counts[name]
+        torch.testing.assert_close(term, sum(t * count for t, count in weighed) / counts[name])
 
 
 def test_measured_sums_add_up_and_name_every_task(model):

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from omniflow.objectives.flow_levels import (
     FlowRules,
     LevelDistribution,
     draw_plan,
-    draw_task,
+    draw_tasks,
 )
 from omniflow.tasks import Task
 
@@ -175,21 +177,40 @@ def test_levels_have_the_asked_distribution(options, mean, std):
     assert drawn.std().item() == pytest.approx(std, abs=0.003)
 
 
-def test_tasks_are_drawn_by_weight_and_by_how_many_samples_can_serve_them():
-    weights = {Task.parse("t2i"): 1.0, Task.parse("t2t"): 1.0, Task.parse("a2t"): 0.0}
-    brought = [frozenset({"text"}), EVERYTHING, frozenset({"text"}), frozenset({"text", "image"})]
-    drawn = [draw_task(weights, brought, draws_of(step, 4)) for step in range(3000)]
-    assert {str(task): positions for task, positions in drawn} == {
-        "t2i": [1, 3],
-        "t2t": [0, 1, 2, 3],
-    }
-    share = sum(str(task) == "t2i" for task, _ in drawn) / len(drawn)
-    assert share == pytest.approx(1 / 3, abs=0.03)
+def test_every_sample_draws_by_weight_among_the_tasks_that_it_can_serve():
+    said = {"t2i": 1.0, "t2t": 1.0, "i2t": 2.0, "a2t": 0.0, "t2a": 1.0}
+    weights = {Task.parse(name): weight for name, weight in said.items()}
+    pair = frozenset({"text", "image"})
+    brought = [frozenset({"text"}), EVERYTHING, pair, pair, EVERYTHING]
+    counts = [Counter() for _ in brought]
+    passes = 0
+    for step in range(3000):
+        drawn = draw_tasks([weights] * 5, brought, draws_of(step, 5))
+        served = {position: str(task) for task, where in drawn.items() for position in where}
+        assert sorted(served) == list(range(5))
+        assert served[2] == served[3]
+        assert served[1] == served[4]
+        passes += len(drawn)
+        for position, task in served.items():
+            counts[position][task] += 1
+    shares = [{task: count / 3000 for task, count in each.items()} for each in counts]
+    assert shares[0] == {"t2t": 1.0}
+    assert shares[2] == pytest.approx({"t2i": 0.25, "t2t": 0.25, "i2t": 0.5}, abs=0.03)
+    assert shares[1] == pytest.approx({"t2i": 0.2, "t2t": 0.2, "i2t": 0.4, "t2a": 0.2}, abs=0.03)
+    # What suits several kinds is drawn for all of them together.
+    assert passes / 3000 < 2.2
+
+
+def test_samples_with_tasks_of_their_own_draw_among_these():
+    own = {Task.parse("i2t"): 1.0}
+    weights = {Task.parse("t2i"): 1.0, **own}
+    drawn = draw_tasks([weights, own], [EVERYTHING] * 2, draws_of(3, 2))
+    assert 1 in drawn[Task.parse("i2t")]
 
 
 def test_samples_that_serve_no_task_are_refused():
-    with pytest.raises(DataError, match="samples of text serve no task, expected samples for one"):
-        draw_task({Task.parse("t2i"): 1.0}, [frozenset({"text"})], draws_of(0, 1))
+    with pytest.raises(DataError, match="a sample of text serves no task, expected samples for"):
+        draw_tasks([{Task.parse("t2i"): 1.0}], [frozenset({"text"})], draws_of(0, 1))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from omniflow.draws import Draws
 from omniflow.errors import ConfigError, PluginError, UsageError
-from omniflow.interfaces import HEAD_LOSSES, Batch, Losses, Objective, Sample
+from omniflow.interfaces import Batch, Losses, Objective, Sample
 from omniflow.interfaces.backbone import Streams
 from omniflow.objectives.flow_inputs import EncodedSamples, FlowInputs, brought_by, flow_inputs
 from omniflow.objectives.flow_levels import (
@@ -26,10 +26,9 @@ from omniflow.objectives.flow_levels import (
     FlowRules,
     LevelDistribution,
     draw_plan,
-    draw_task,
+    draw_tasks,
 )
 from omniflow.objectives.flow_losses import (
-    IGNORED,
     ORIGINAL_WEIGHTS,
     Weighting,
     direction_loss,
@@ -37,10 +36,17 @@ from omniflow.objectives.flow_losses import (
     velocity_loss,
     weighted_error,
 )
+from omniflow.objectives.flow_parts import (
+    FlowPart,
+    mean_terms,
+    part_counts,
+    summed_counts,
+    token_rows,
+)
 from omniflow.objectives.loss_names import check_head_losses, check_weight_names
 from omniflow.objectives.noise_coupling import Coupling
 from omniflow.objectives.spread_levels import spread_levels
-from omniflow.objectives.token_scores import count_targets, cross_entropy
+from omniflow.objectives.token_scores import cross_entropy
 from omniflow.tasks import POOLED_ORDER, Task
 
 if TYPE_CHECKING:
@@ -60,20 +66,18 @@ DEFAULT_WEIGHTS = {**ORIGINAL_WEIGHTS, "ce": 0.0}
 
 @dataclass(frozen=True)
 class FlowBatch:
-    """Samples of which some serve the batch's task.
+    """Samples, and what each of them is to serve.
 
     Args:
-        samples: All samples.
+        samples: The samples.
         tokens: Their texts as ids, the empty text where there is none; None when none is read.
-        positions: Samples that the plan is for.
-        plan: The task, and the level of every stream of these samples.
+        parts: Samples of one task each; every sample is in one of them.
         draws: Random numbers of all samples.
     """
 
     samples: Sequence[Sample]
     tokens: TokenBatch | None
-    positions: Sequence[int]
-    plan: FlowPlan
+    parts: Sequence[FlowPart]
     draws: Draws
 
 
@@ -180,20 +184,29 @@ class FlowObjective(Objective):
                 "--set 'objective.tasks=[t2t]', or another backbone",
             )
 
+    def task_weights(self) -> Mapping[Task, float]:
+        """The tasks that are drawn."""
+        return self.tasks
+
     def collate(self, model: OmniFlowModel, samples: Sequence[Sample], draws: Draws) -> Batch:
-        """Draw a task that some samples can serve, and the levels of their streams.
+        """Draw a task for each sample among those that it can serve, and the levels of its streams.
+
+        Samples that are alike share the task. Where a sample has tasks of its own, those count.
 
         Raises:
-            DataError: If no sample brings what a task reads.
+            DataError: If a sample does not bring what a task reads.
         """
         brought = [brought_by(sample) for sample in samples]
-        task, positions = draw_task(self.tasks, brought, draws)
-        plan = draw_plan(task, draws.rows(positions), self.rules)
+        weights = [self.tasks if sample.tasks is None else sample.tasks for sample in samples]
+        parts = [
+            FlowPart(positions, draw_plan(task, draws.rows(positions), self.rules))
+            for task, positions in draw_tasks(weights, brought, draws).items()
+        ]
         tokens = None
         if "text" in self.modalities:
             texts = [sample.text or "" for sample in samples]
             tokens = model.backbone.tokenise(texts, max_length=self.max_length)
-        return FlowBatch(samples, tokens, positions, plan, draws)
+        return FlowBatch(samples, tokens, parts, draws)
 
     def texts_cut(self, batch: Batch) -> int:
         """How many texts of the batch have been cut at `max_length`."""
@@ -221,41 +234,50 @@ class FlowObjective(Objective):
                 encoded.clip_states(positions)
 
     def losses(self, model: OmniFlowModel, batch: Batch) -> Losses:
-        """The losses of what the batch's task makes; the other streams have none."""
+        """The losses of what the tasks make; the other streams have none."""
         batch = cast(FlowBatch, batch)
         encoded = EncodedSamples(model, batch.samples, batch.tokens)
+        terms = [self._part_terms(model, batch, part, encoded) for part in batch.parts]
+        counts = [part_counts(part, batch.tokens) for part in batch.parts]
+        return Losses(mean_terms(terms, counts), self._term_weights)
+
+    def _part_terms(
+        self, model: OmniFlowModel, batch: FlowBatch, part: FlowPart, encoded: EncodedSamples
+    ) -> dict[str, Tensor]:
         inputs = flow_inputs(
             encoded,
-            batch.positions,
-            batch.plan,
-            batch.draws.rows(batch.positions),
+            part.positions,
+            part.plan,
+            batch.draws.rows(part.positions),
             text_jitter=self.text_jitter,
             text_coupling=self.text_coupling,
         )
         prediction = _predict(model, inputs)
         terms: dict[str, Tensor] = {}
-        for name, level in zip(MODALITIES, batch.plan.levels, strict=True):
-            if name not in batch.plan.made or level is None:
+        for name, level in zip(MODALITIES, part.plan.levels, strict=True):
+            if name not in part.plan.made or level is None:
                 continue
             weights = level_weights(level, self.weighting).to(model.device)
             clean, noise = getattr(inputs.clean, name), getattr(inputs.noise, name)
             if name == "text" and prediction.text is not None:
-                terms |= self._text_terms(model, batch, prediction.text, clean, weights)
+                tokens = None
+                if batch.tokens is not None:
+                    tokens = token_rows(batch.tokens, part.positions)
+                terms |= self._text_terms(model, tokens, prediction.text, clean, weights)
             else:
                 terms[name] = velocity_loss(
                     getattr(prediction, name), clean=clean, noise=noise, weights=weights
                 )
-        return Losses(terms, self._term_weights)
+        return terms
 
     def counts(self, batch: Batch) -> Mapping[str, float]:
         """Samples for each error, tokens for the cross entropy; none for what is not made."""
         batch = cast(FlowBatch, batch)
-        counts = dict.fromkeys(batch.plan.made, float(len(batch.positions)))
-        if "text" in counts:
-            counts |= dict.fromkeys(("direction", HEAD_LOSSES), counts["text"])
-            if batch.tokens is not None:
-                counts["ce"] = count_targets(_token_rows(batch.tokens, batch.positions))
-        return counts
+        return summed_counts([part_counts(part, batch.tokens) for part in batch.parts])
+
+    def head_passes(self, batch: Batch) -> int:
+        """One for every part that makes text."""
+        return sum("text" in part.plan.made for part in cast(FlowBatch, batch).parts)
 
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
         """Squared errors of every task, what is given being clean and nothing dropped.
@@ -302,7 +324,7 @@ class FlowObjective(Objective):
     def _text_terms(
         self,
         model: OmniFlowModel,
-        batch: FlowBatch,
+        tokens: TokenBatch | None,
         text: TextPrediction,
         clean: Tensor,
         weights: Tensor,
@@ -311,8 +333,7 @@ class FlowObjective(Objective):
             "text": weighted_error(text.latents, clean, weights),
             "direction": direction_loss(text.latents, clean, weights),
         }
-        if self.weights["ce"] > 0 and batch.tokens is not None:
-            tokens = _token_rows(batch.tokens, batch.positions)
+        if self.weights["ce"] > 0 and tokens is not None:
             terms["ce"] = cross_entropy(model.backbone, text.latents, tokens)
         check_head_losses(model.parts.head.name, DEFAULT_WEIGHTS, text.losses)
         check_weight_names(self.weights, DEFAULT_WEIGHTS, text.losses)
@@ -362,22 +383,6 @@ def _squared_errors(model: OmniFlowModel, inputs: FlowInputs) -> dict[str, Tenso
                 difference = getattr(prediction, name).float() - (noise - clean).float()
             errors[name] = difference.square().sum()
     return errors
-
-
-def _token_rows(tokens: TokenBatch, positions: Sequence[int]) -> TokenBatch:
-    """The texts at some positions, padded to the longest of these."""
-    from omniflow.interfaces.backbone import TokenBatch
-
-    rows = torch.tensor(positions)
-    labels = tokens.labels[rows]
-    width = int((labels != IGNORED).sum(1).max())
-    return TokenBatch(
-        prompt_ids=tokens.prompt_ids[rows],
-        is_empty=tokens.is_empty[rows],
-        input_ids=tokens.input_ids[rows, :width],
-        labels=labels[:, :width],
-        cut=tokens.cut,
-    )
 
 
 def _weighted_tasks(said: Mapping[str, float] | Sequence[str] | None) -> dict[Task, float]:

@@ -1,4 +1,4 @@
-"""Which task a batch of the joint flow training serves, and the noise level of every stream.
+"""Which tasks a batch of the joint flow training serves, and the noise level of every stream.
 
 A task is a corner-to-corner path in the cube of the three levels (OmniFlow, arXiv 2412.01169): what
 is made moves from 1 to 0, what is given stays at 0, what is absent stays at 1. The draws follow the
@@ -10,9 +10,10 @@ original training script with these faults corrected:
   three of ten batches, and from the made modalities of joint batches always.
 - A given text keeps its latents. The original set them to zero in every tenth batch.
 
-Numbers drawn once a sample there and here: levels, drops. Drawn once a batch: the task, whether
-absent streams are noise or missing, whether CLIP states come along, where the pooled condition
-comes from. Whether what is given is clean is drawn once a sample here, once a batch there.
+Numbers drawn once a sample there and here: levels, drops. Drawn once a batch: whether absent
+streams are noise or missing, whether CLIP states come along, where the pooled condition comes from.
+The task is drawn once a batch there, and here once for all samples of it that are alike. Whether
+what is given is clean is drawn once a sample here, once a batch there.
 """
 
 from __future__ import annotations
@@ -149,41 +150,49 @@ class FlowPlan:
         )
 
 
-def draw_task(
-    weights: Mapping[Task, float], brought: Sequence[AbstractSet[str]], draws: Draws
-) -> tuple[Task, list[int]]:
-    """Draw a task for a batch, and say which of its samples can serve it.
+def draw_tasks(
+    weights: Sequence[Mapping[Task, float]], brought: Sequence[AbstractSet[str]], draws: Draws
+) -> dict[Task, list[int]]:
+    """Draw a task for every sample of a batch, and say which samples serve which.
 
-    A task is drawn with its weight times the share of the samples that bring all that it reads.
-    Batches of one step get the same one when their samples are alike in that.
+    A sample's task is drawn by weight among those that it brings everything for. Samples that are
+    alike in that get the same one, also those of other batches of the step, and others do where it
+    suits them too: so a batch is in as few parts as can be.
 
     Args:
-        weights: How often each task is wanted.
+        weights: How often each sample wants each task.
         brought: The modalities of each sample.
         draws: Of the batch.
 
+    Returns:
+        The tasks, in the order of their names, and the positions of their samples.
+
     Raises:
-        DataError: If no sample fits any task.
+        DataError: If a sample fits no task.
     """
-    able = {
-        task: [i for i, names in enumerate(brought) if names >= {*task.given, *task.made}]
-        for task, weight in weights.items()
-        if weight > 0
-    }
-    fitting = [task for task, positions in able.items() if positions]
-    if not fitting:
-        found = sorted({name for names in brought for name in names})
+    served: dict[Task, list[int]] = {}
+    drawn: dict[tuple[AbstractSet[str], tuple[tuple[Task, float], ...]], Task] = {}
+    for position, (wanted, names) in enumerate(zip(weights, brought, strict=True)):
+        kind = frozenset(names), tuple(wanted.items())
+        if kind not in drawn:
+            drawn[kind] = _drawn_task(wanted, names, draws)
+        served.setdefault(drawn[kind], []).append(position)
+    return {task: served[task] for task in sorted(served, key=str)}
+
+
+def _drawn_task(wanted: Mapping[Task, float], names: AbstractSet[str], draws: Draws) -> Task:
+    able = [task for task, weight in wanted.items() if weight > 0 and task.is_served_by(names)]
+    if not able:
         raise DataError(
-            f"samples of {' and '.join(found) or 'nothing'} serve no task",
-            expected=f"samples for one of {', '.join(map(str, able))}",
+            f"a sample of {' and '.join(sorted(names)) or 'nothing'} serves no task",
+            expected=f"samples for one of {', '.join(map(str, wanted))}",
         )
 
     def waiting_time(task: Task) -> float:
         # The first of several exponential clocks is each in proportion to its rate.
-        return -math.log(draws.shared(f"task {task}")) / (weights[task] * len(able[task]))
+        return -math.log(draws.shared(f"task {task}")) / wanted[task]
 
-    task = min(fitting, key=waiting_time)
-    return task, able[task]
+    return min(able, key=waiting_time)
 
 
 def draw_plan(task: Task, draws: Draws, rules: FlowRules) -> FlowPlan:

@@ -110,6 +110,10 @@ class TextDecoderObjective(Objective):
         """
         check_weight_names(self.weights, DEFAULT_WEIGHTS, model.head.loss_names)
 
+    def task_weights(self) -> Mapping[Task, float]:
+        """The tasks that are drawn, equally often."""
+        return dict.fromkeys(self.tasks, 1.0)
+
     def collate(self, model: OmniFlowModel, samples: Sequence[Sample], draws: Draws) -> Batch:
         """Tokenise the texts of the samples.
 

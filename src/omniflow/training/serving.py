@@ -115,7 +115,7 @@ class ServingDataset(Dataset):
 
     def _serves(self, sample: Sample) -> bool:
         brought = _brought(sample)
-        return not self.tasks or any(brought >= {*t.given, *t.made} for t in self.tasks)
+        return not self.tasks or any(task.is_served_by(brought) for task in self.tasks)
 
 
 def _brought(sample: Sample) -> set[str]:

@@ -52,7 +52,7 @@ class Shares:
     Args:
         counts: `Objective.counts` of this process's batches.
         totals: Their sums over all batches of all processes.
-        are_alike: Whether all processes have batches with the same terms.
+        are_alike: Whether all processes have batches with the same terms and passes of the head.
     """
 
     counts: Sequence[Mapping[str, float]]
@@ -60,15 +60,27 @@ class Shares:
     are_alike: bool
 
     @classmethod
-    def of(cls, counts: Sequence[Mapping[str, float]], processes: Processes) -> Shares:
-        """The shares of these batches beside those of the other processes."""
-        everywhere = processes.gather([dict(part) for part in counts])
+    def of(
+        cls,
+        counts: Sequence[Mapping[str, float]],
+        processes: Processes,
+        head_passes: Sequence[int] = (),
+    ) -> Shares:
+        """The shares of these batches beside those of the other processes.
+
+        Args:
+            counts: `Objective.counts` of this process's batches.
+            processes: All of them.
+            head_passes: `Objective.head_passes` of this process's batches.
+        """
+        gathered = processes.gather(([dict(part) for part in counts], tuple(head_passes)))
+        everywhere = [parts for parts, _ in gathered]
         totals: dict[str, float] = {}
         for parts in everywhere:
             for part in parts:
                 for name, count in part.items():
                     totals[name] = totals.get(name, 0.0) + count
-        kinds = {tuple(tuple(sorted(part)) for part in parts) for parts in everywhere}
+        kinds = {(tuple(tuple(sorted(part)) for part in parts), n) for parts, n in gathered}
         return cls(counts, totals, len(kinds) == 1)
 
     def key(self, term: str) -> str:

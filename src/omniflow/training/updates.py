@@ -81,7 +81,11 @@ class Updates:
         Raises:
             DataError: If the batches of other processes do not go with these.
         """
-        shares = Shares.of([self.objective.counts(batch) for batch in batches], self.processes)
+        shares = Shares.of(
+            [self.objective.counts(batch) for batch in batches],
+            self.processes,
+            [self.objective.head_passes(batch) for batch in batches],
+        )
         self._check_alike(shares, step)
         # Walks through every frozen module, which takes as long as a small batch's tokens.
         if not self.model.training:
