@@ -40,7 +40,7 @@ def start(context: typer.Context) -> None:
 RecipeName = Annotated[
     str | None,
     typer.Argument(
-        help="A recipe by name, a YAML file, or a run; flags win over it.", metavar="[RECIPE]"
+        help="A recipe by name, a YAML file, or a run; flags win over it.", metavar="RECIPE"
     ),
 ]
 Datasets = Annotated[list[str] | None, text("Dataset by name, repeatable.", "NAME")]

@@ -12,7 +12,7 @@ from omniflow.version import __version__
 
 COMMANDS = [
     "sample", "train", "generate", "evaluate", "convert", "list-components", "show",
-    "list-recipes", "doctor", "cache",
+    "list-recipes", "doctor", "download", "cache", "data",
 ]  # fmt: skip
 
 PLUGIN = """

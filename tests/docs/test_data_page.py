@@ -13,6 +13,9 @@ from PIL import Image
 from omniflow.datasets.record_columns import USUAL
 from omniflow.datasets.record_index import MOST_BYTES
 from omniflow.datasets.record_media import SUFFIXES
+from omniflow.inspection.check import MOST_TEXTS, Extent
+from omniflow.inspection.preview import LONGEST_S
+from omniflow.inspection.split_reading import MOST_TOKENISED
 from omniflow.interfaces.dataset import Audio
 from omniflow.media.audio import LIMIT_S, write_wav
 from omniflow.media.image import MOST_SLENDER
@@ -59,6 +62,14 @@ def test_every_command_works(reader, monkeypatch, capsys):
         words = shlex.split(command)[1:]
         code = main([*words, *SHORTER.get(words[0], [])])
         assert code == 0, f"{command}\n{capsys.readouterr().err}"
+
+
+def test_the_extent_of_a_check_is_that_of_the_code():
+    for extent in (
+        f"{Extent().records:,} records of a split", f"{MOST_TEXTS:,} texts of a split",
+        f"{MOST_TOKENISED:,} of these in tokens", f"their first {LONGEST_S:g} s",
+    ):  # fmt: skip
+        assert extent in PAGE
 
 
 def test_the_snippet_works(reader, monkeypatch, capsys):
