@@ -35,8 +35,12 @@ _NOT_TERMS = frozenset(
         "texts_cut",
         "grad_norm",
         "records_skipped",
+        "records_unserved",
     }
 )
+
+#: Beginning of the figures that count what has been drawn of each dataset.
+_DRAWN = "samples_"
 
 
 class LineReporter(Reporter):
@@ -83,7 +87,9 @@ class LineReporter(Reporter):
         terms = "  ".join(
             f"{name} {value:.4g}"
             for name, value in figures.items()
-            if name not in _NOT_TERMS and isinstance(value, int | float)
+            if name not in _NOT_TERMS
+            and not name.startswith(_DRAWN)
+            and isinstance(value, int | float)
         )
         self.write(
             f"step {self._of_total(figures['step'])}  loss {figures['loss']:.4g}  {terms}  "
@@ -186,8 +192,11 @@ def reporting(folder: Path) -> Iterator[Reporter]:
 
 
 @contextmanager
-def counting(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A function to call with (done, total), shown as a bar or a line at every tenth."""
+def counting(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A function to call with (done, total), shown as a bar or a line at every tenth.
+
+    Where nobody knows the total, None, a line comes whenever twice as many are done.
+    """
     if not sys.stderr.isatty():
         yield _TenthLines(title)
         return
@@ -204,7 +213,12 @@ class _TenthLines:
         self.write = _SafeLines()
         self.told = 0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int | None) -> None:
+        if total is None:
+            if done >= 2 * self.told:
+                self.told = done
+                self.write(f"{self.title}: {done}")
+            return
         tenths = done * PLAIN_LINES // max(1, total)
         if tenths > self.told:
             self.told = tenths

@@ -127,7 +127,27 @@ MISTAKES = {
     "device to generate": ("generate --checkpoint {model} --device gpu", "--device: ", "'gpu'"),
     "split": ("generate --checkpoint {model} --split tset", "'tset'", "did you mean: test"),
     "task": ("generate --checkpoint {model} --task t3t", "--task: task is 't3t'", "t2t"),
-    "task without a text": ("generate --checkpoint {model} --task t2i", "t2i", "makes text alone"),
+    "media in a file": (
+        "generate --checkpoint {model} --task t2i --output p.json", "--output: p.json is not",
+        "a folder",
+    ),
+    "draws and beams": (
+        "generate --checkpoint {model} --num-beams 3 --temperature 1", "--num-beams: num_beams is 3"
+    ),
+    "likeliest of none": (
+        "generate --checkpoint {model} --temperature 0 --top-k 4", "--top-k: top_k is 4",
+        "a temperature above 0",
+    ),
+    "text settings for pictures": (
+        "generate --checkpoint {model} --task t2i --top-p 0.5", "task t2i makes no text"
+    ),
+    "processes": ("generate --checkpoint {model} --num-processes 0", "--num-processes"),
+    "backbone of a checkpoint": (
+        "generate --checkpoint {model} --backbone tiny", "--backbone: the backbone is settled"
+    ),
+    "pattern without a model": (
+        "generate --checkpoint full/*", "--checkpoint full/*: no model fits the pattern",
+    ),
     "no metric": ("evaluate predictions.json --metrics ,", "there is no metric to compute"),
     # Files to read
     "no predictions": ("evaluate nothing.json", "nothing.json: there is no such file"),
@@ -178,7 +198,7 @@ MISTAKES = {
         "evaluate predictions.json --output-json lines.txt/e.json", "--output-json: ", "written"
     ),
     # Checkpoints and runs
-    "no checkpoint": ("generate --checkpoint nothing", "nothing: there is no such folder"),
+    "no checkpoint": ("generate --checkpoint modle", "modle: there is no such folder", "Hub id"),
     "folder without a model": ("generate --checkpoint full", "full: no model in this folder"),
     "model of others": ("generate --checkpoint foreign", "foreign/config.json", "model/1"),
     "hollow model": ("generate --checkpoint hollow", "hollow/config.json: it lacks", "backbone"),

@@ -9,6 +9,7 @@ from PIL import Image
 import omniflow
 from omniflow.errors import ConfigError, DataError, RecordError, UsageError
 from omniflow.generation.predict import generate_predictions
+from omniflow.generation.records import MOST_IN_VAIN
 from omniflow.interfaces import Audio, Dataset, Sample
 from omniflow.seeds import mixed_seed
 from omniflow.tasks import Task
@@ -67,13 +68,11 @@ def test_predictions_do_not_depend_on_the_batch_size(task, model):
         generate_predictions(model, records, task=parsed, batch_size=size, **settings)
         for size in (3, 1)
     )
-    for one, other in zip(together, alone, strict=True):
-        assert one.id == other.id
+    for one in together:
         assert one.task == task
         assert one.references == (f"dog {one.id}",)
-        assert one.tokens.count == other.tokens.count
-        assert one.tokens.nll == pytest.approx(other.tokens.nll, rel=1e-4)
-        assert one.prediction[:2] == other.prediction[:2]
+    # To the last digit of the likelihoods.
+    assert together == alone
 
 
 def test_predictions_are_what_the_model_generates(model):
@@ -111,9 +110,8 @@ def test_records_that_cannot_be_read_are_left_out_and_told(model):
     assert skipped == bad
     whole = generate_predictions(model, Records([record(n) for n in range(5)]), **settings)
     assert [one.id for one in found] == ["2", "4"]
-    for one, other in zip(found, whole[2::2], strict=True):
-        assert one.tokens.nll == pytest.approx(other.tokens.nll, rel=1e-4)
-    with pytest.raises(DataError, match="none of the 3 records can be read"):
+    assert found == whole[2::2]
+    with pytest.raises(DataError, match="none of the 3 records can be used"):
         generate_predictions(model, Records(bad), **settings)
 
 
@@ -121,11 +119,15 @@ def test_what_cannot_be_predicted_is_refused(model):
     records = Records([record(0), record(1, image=None)])
     with pytest.raises(UsageError, match="task t2i makes image, expected a task that makes text"):
         generate_predictions(model, records, task=Task.parse("t2i"))
-    with pytest.raises(DataError, match="1: the record has no image, expected image for i2t"):
-        generate_predictions(model, records, task=Task.parse("i2t"), **SHORT)
-    bare = Records([record(0, text=None)])
-    with pytest.raises(DataError, match="has no text"):
-        generate_predictions(model, bare, task=Task.parse("i2t"), **SHORT)
+    skipped = []
+    i2t = Task.parse("i2t")
+    found = generate_predictions(model, records, task=i2t, skipped=skipped.append, **SHORT)
+    assert [one.id for one in found] == ["0"]
+    assert [(error.record, error.reason) for error in skipped] == [("1", "it has no image")]
+    bare = Records([record(n, text=None) for n in range(MOST_IN_VAIN + 1)])
+    with pytest.raises(DataError, match=f"none of the {MOST_IN_VAIN} records") as raised:
+        generate_predictions(model, bare, task=i2t, batch_size=10, **SHORT)
+    assert raised.value.notes[0] == "record 0: it has no text"
     with pytest.raises(DataError, match="no records"):
         generate_predictions(model, Records([]), task=Task.parse("t2t"))
     with pytest.raises(ConfigError, match="noise_level is 2"):

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import islice
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-
 from omniflow.errors import ConfigError, DataError, RecordError, UsageError
-from omniflow.interfaces import Dataset, Prediction, Sample, TokenScores
-from omniflow.objectives.token_scores import score_tokens
-from omniflow.sampling.noise import SeededNoise
-from omniflow.sampling.requests import check_modalities
-from omniflow.sampling.sampler import sample_latents
-from omniflow.sampling.settings import resolve_settings
-from omniflow.seeds import mixed_seed
+from omniflow.generation.make import Made, make_batch
+from omniflow.generation.plan import plan_generation
+from omniflow.generation.records import (
+    VainReading,
+    count_records,
+    nothing_usable,
+    numbered_batches,
+    read_records,
+)
+from omniflow.interfaces import Dataset, Prediction, Sample
+from omniflow.interfaces.text_decoding import TextDecoding
 from omniflow.tasks import Task
 
 if TYPE_CHECKING:
     from omniflow.model import OmniFlowModel
 
 
-@torch.no_grad()
 def generate_predictions(
     model: OmniFlowModel,
     dataset: Dataset,
@@ -35,18 +35,20 @@ def generate_predictions(
     seed: int = 0,
     max_length: int = 256,
     max_new_tokens: int = 223,
+    decoding: TextDecoding | None = None,
     settings: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
     skipped: Callable[[RecordError], None] = lambda error: None,
 ) -> list[Prediction]:
-    """Generate a text for every record of a dataset split that can be read.
+    """Generate a text for every record of a dataset split that can be used.
 
     The same seed gives the same predictions whatever the batch size, and whatever other records
     are like.
 
     Args:
         model: An assembled or loaded model.
-        dataset: The records; each must have a text, for references, and what the task is given.
+        dataset: The records; those that cannot be read, or lack a text for reference or what the
+            task is given, are left out.
         task: A task that makes text alone. In `t2t` the record's own text is given, at
             `noise_level`.
         noise_level: 0 gives the clean text latents, 1 pure noise, so that only the model speaks;
@@ -58,80 +60,64 @@ def generate_predictions(
         seed: Start of the noise of every record.
         max_length: Longest reference in tokens that is scored, end included.
         max_new_tokens: Longest prediction in tokens.
+        decoding: How texts are decoded, in place of `max_new_tokens` and greedily.
         settings: Further settings of sampling, see `SamplingSettings`.
-        progress: Called with (done, total) after each batch.
+        progress: Called with (done, total or None) after each batch.
         skipped: Called with what is wrong, for every record that is left out.
 
     Raises:
         UsageError: If the task makes other than text, the backbone cannot serve it, or a number is
             out of range.
-        DataError: If a record lacks what is needed, or there is none that can be read.
+        DataError: If there is no record, or none that can be used.
     """
     check_task(task)
-    if not 0.0 <= noise_level <= 1.0:
-        raise ConfigError("noise_level", noise_level, expected="a number in [0, 1]")
     for name, value in (("batch_size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
             raise ConfigError(name, value, expected="a whole number >= 1")
-    given = {
-        **(settings or {}), "steps": steps, "noise_level": noise_level,
-        "max_new_tokens": max_new_tokens,
-    }  # fmt: skip
-    resolved = resolve_settings(task, model.backbone.sampling_defaults, given)
-    check_modalities(task, model.backbone)
-    total = limit if dataset.is_streaming and limit is not None else len(dataset)
-    total = total if limit is None else min(limit, total)
-    if next(dataset.records(), None) is None:
-        raise DataError("the dataset has no records in this split")
-    records = islice(dataset.records(), total)
+    plan = plan_generation(
+        model.backbone,
+        task,
+        noise_level=noise_level,
+        steps=steps,
+        seed=seed,
+        max_length=max_length,
+        decoding=decoding or TextDecoding(max_new_tokens=max_new_tokens),
+        settings=settings,
+    )
     model.eval()
+    total, watch = count_records(dataset, limit), VainReading()
     predictions: list[Prediction] = []
-    done = 0
-    while batch := list(islice(records, batch_size)):
-        read = _readable(dataset, enumerate(batch, start=done), skipped)
-        done += len(batch)
-        if not read:
-            continue
-        indices, samples = list(read), [_checked(sample, task) for sample in read.values()]
-        texts_given = [cast(str, sample.text) for sample in samples]
-        tokens = model.backbone.tokenise(texts_given, max_length=max_length)
-        noise = SeededNoise([mixed_seed(seed, index) for index in indices], model.device)
-        latents = sample_latents(model, task, samples, resolved, noise)["text"]
-        texts = model.backbone.generate_text(latents, max_new_tokens=max_new_tokens)
-        scores = score_tokens(model.backbone, latents, tokens)
-        columns = zip(
-            scores.count.tolist(), scores.nll.tolist(), scores.correct.tolist(), strict=True
-        )
-        predictions += [
-            Prediction(
-                id=sample.id,
-                task=str(task),
-                prediction=text,
-                references=sample.references or (cast(str, sample.text),),
-                tokens=TokenScores(count=count, nll=nll, correct=correct),
-            )
-            for sample, text, (count, nll, correct) in zip(samples, texts, columns, strict=True)
-        ]
+    wrong: list[RecordError] = []
+    for batch in numbered_batches(dataset, batch_size, limit):
+        found = read_records(dataset, batch, task)
+        errors = [one for one in found.values() if isinstance(one, RecordError)]
+        for error in errors:
+            skipped(error)
+        wrong += errors
+        watch.note(found.values())
+        samples = {number: one for number, one in found.items() if isinstance(one, Sample)}
+        if samples:
+            made = make_batch(model, plan, samples)
+            predictions += [as_prediction(one, task) for one in made.values()]
         if progress is not None:
-            progress(done, total)
+            progress(max(batch) + 1, total)
+    if not predictions and not wrong:
+        raise DataError("the dataset has no records in this split")
     if not predictions:
-        raise DataError(f"none of the {done} records can be read", expected="at least one")
+        raise nothing_usable(wrong)
     return predictions
 
 
-def _readable(
-    dataset: Dataset,
-    records: Iterable[tuple[int, Any]],
-    skipped: Callable[[RecordError], None],
-) -> dict[int, Sample]:
-    """The samples of numbered records, those left out that cannot be read."""
-    read = {}
-    for number, record in records:
-        try:
-            read[number] = dataset.decode(record)
-        except RecordError as error:
-            skipped(error)
-    return read
+def as_prediction(made: Made, task: Task) -> Prediction:
+    """What was made of a record that has a text, for a prediction file."""
+    sample = made.sample
+    return Prediction(
+        id=sample.id,
+        task=str(task),
+        prediction=cast(str, made.text),
+        references=sample.references or (cast(str, sample.text),),
+        tokens=made.tokens,
+    )
 
 
 def check_task(task: Task) -> None:
@@ -146,13 +132,3 @@ def check_task(task: Task) -> None:
             where="task",
             expected="a task that makes text alone, such as t2t or i2t",
         )
-
-
-def _checked(sample: Sample, task: Task) -> Sample:
-    """A record with everything that is needed: what is given, and a text to compare with."""
-    for name in ("text", *task.given):
-        if getattr(sample, name) is None:
-            raise DataError(
-                f"the record has no {name}", where=sample.id, expected=f"{name} for {task}"
-            )
-    return sample
