@@ -134,17 +134,43 @@ def reaching_hub(hub_id: str, revision: str | None, *, kind: str = "model") -> I
     # HTTPError is that of the HTTP library, whichever the Hub's client uses; its transfer library
     # raises RuntimeError, and a cache that cannot be written to OSError.
     except (HTTPError, OSError, RuntimeError) as error:
-        advice = [
-            "HF_ENDPOINT=URL asks a mirror, HF_TOKEN=TOKEN is your name there",
-            "HF_HUB_OFFLINE=1 reads what was fetched before",
-        ]
-        if constants.HF_HUB_OFFLINE:
-            advice = ["HF_HUB_OFFLINE is set, so that only what was fetched before is there"]
         raise UsageError(
             f"{hub_id} cannot be fetched ({without_secrets(one_line(error.__cause__ or error))})",
             where=where,
-            notes=[*advice, local],
+            notes=[*_advice(error), local],
         ) from error
+
+
+def _advice(error: BaseException) -> list[str]:
+    """What can be done about a failure that the client tells, by what the Hub answered."""
+    if is_offline():
+        return ["HF_HUB_OFFLINE is set, so that only what was fetched before is there"]
+    elsewhere = "HF_ENDPOINT=URL asks a mirror"
+    status = _status(error)
+    if status == 401:
+        return ["the Hub does not know your token: hf auth login, or set another HF_TOKEN"]
+    if status == 403:
+        return ["your token may not read it: accept its conditions on its page, or set HF_TOKEN"]
+    if status == 404:
+        return [f"the Hub does not have it, or this mirror has not; {elsewhere}"]
+    if status == 429:
+        return ["too many requests: try again in some minutes; with HF_TOKEN set more are allowed"]
+    if status is not None and status >= 500:
+        return [f"the Hub is in trouble: try again later; {elsewhere}"]
+    return [
+        f"{elsewhere}, HF_TOKEN=TOKEN is your name there",
+        "HF_HUB_OFFLINE=1 reads what was fetched before",
+    ]
+
+
+def _status(error: BaseException | None) -> int | None:
+    """What the Hub answered; None where it did not."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            return int(response.status_code)
+        error = error.__cause__
+    return None
 
 
 def one_line(error: BaseException, *, limit: int = 200) -> str:

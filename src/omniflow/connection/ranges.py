@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from omniflow.connection.patience import Patience, StoppedError, passing
 from omniflow.errors import OmniFlowError
 
-#: Bytes handed on at a time.
-CHUNK = 1 << 20
-
 
 def read_range(url: str, start: int, end: int, patience: Patience) -> Iterator[bytes]:
     """The bytes [start, end) of a file.
@@ -80,7 +77,8 @@ def _answer(url: str, start: int, end: int) -> Iterator[bytes]:
                 where=url.partition("?")[0],
                 expected="a server that knows ranges",
             )
-        for chunk in response.iter_bytes(CHUNK):
+        # In the pieces that come, so that none is lost with the connection.
+        for chunk in response.iter_bytes():
             # A server without ranges goes on after the end.
             yield chunk[:wanted]
             wanted -= min(wanted, len(chunk))

@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from omniflow.datasets.hub_files import find_folder, is_offline
+from omniflow.connection.patience import Patience, persistently
+from omniflow.datasets.hub_files import find_folder
 from omniflow.errors import DataError, UnknownNameError
-from omniflow.hub_access import fetch_files, one_line, reaching_hub, without_secrets
+from omniflow.hub_access import fetch_files, is_offline, one_line, reaching_hub, without_secrets
 
 #: The card of a data set, which says what its configurations and splits are.
 _CARD = "README.md"
@@ -89,7 +90,10 @@ class HubSource:
         if not self.is_local and not is_offline():
             base = f"hf://datasets/{self.path}@{self.commit}"
         with self.reaching(), self._reading(split):
-            found = files.DataFilesList.from_patterns([*self._patterns[split]], base_path=base)
+            patterns = [*self._patterns[split]]
+            found = persistently(
+                lambda: files.DataFilesList.from_patterns(patterns, base_path=base), Patience()
+            )
             names = [str(name) for name in found]
             if not names:
                 raise FileNotFoundError(f"none is called {' or '.join(self._patterns[split])}")
@@ -118,15 +122,18 @@ class HubSource:
             self._gather(split)
         library = importlib.import_module("datasets")
         with self.reaching(), self._reading(), _uncounted():
-            return library.load_dataset(
-                self.path if is_remote else str(self._folder),
-                self._config,
-                revision=self.commit if is_remote else None,
-                data_files={split: self._patterns[split]},
-                split=split,
-                streaming=streaming,
-                # The card tells of all splits, which are not all read.
-                verification_mode="no_checks",
+            return persistently(
+                lambda: library.load_dataset(
+                    self.path if is_remote else str(self._folder),
+                    self._config,
+                    revision=self.commit if is_remote else None,
+                    data_files={split: self._patterns[split]},
+                    split=split,
+                    streaming=streaming,
+                    # The card tells of all splits, which are not all read.
+                    verification_mode="no_checks",
+                ),
+                Patience(),
             )
 
     @contextmanager
@@ -201,7 +208,9 @@ class HubSource:
         base = str(self._folder)
         if not self.is_local and not is_offline():
             base = f"hf://datasets/{self.path}@{self.commit}"
-        found: Mapping[str, Sequence[str]] = files.get_data_patterns(base)
+        found: Mapping[str, Sequence[str]] = persistently(
+            lambda: files.get_data_patterns(base), Patience()
+        )
         return {str(split): patterns for split, patterns in found.items()}
 
     def _saved_splits(self) -> dict[str, list[str]]:

@@ -30,6 +30,9 @@ _SETTINGS = ("*.json", "*.txt", "*.model", "README.md", "LICENSE*")
 
 FORMAT = "omniflow.model/1"
 
+#: Middles of names of weights in another precision than the ordinary ones.
+_VARIANTS = {".fp16", ".bf16", ".fp32", ".non_ema"}
+
 
 @dataclass(frozen=True)
 class HubModel:
@@ -194,9 +197,14 @@ def wanted_files(model: HubModel, listing: HubListing) -> list[HubFile]:
 
 
 def _is_left_out(path: str, names: set[str]) -> bool:
-    """Whether a file of a whole model is not read: averages, hidden ones, twins of safetensors."""
+    """Whether a file of a whole model is not read.
+
+    Such are averages, hidden files, weights in another precision and twins of safetensors.
+    """
     place = PurePosixPath(path)
-    if place.name == AVERAGES or any(part.startswith(".") for part in place.parts):
+    if place.name == AVERAGES or _VARIANTS & set(place.suffixes):
+        return True
+    if any(part.startswith(".") for part in place.parts):
         return True
     twins = {
         "pytorch_model.bin": "model.safetensors",
