@@ -111,8 +111,12 @@ def _read(dataset: Dataset, position: int, record: Any) -> Sample | Failure:
     except RecordError as error:
         return Failure(position, error.record, error.reason, is_skippable=True)
     except OmniFlowError as error:
-        return Failure(position, None, str(error), is_skippable=False)
+        return Failure(position, None, _on_one_line(str(error)), is_skippable=False)
     # A dataset may be a stranger's; whatever it raises is what is wrong with the record.
     except Exception as error:  # noqa: BLE001
-        reason = f"{type(error).__name__}: {error}"
+        reason = _on_one_line(f"{type(error).__name__}: {error}")
         return Failure(position, None, reason, is_skippable=False)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
