@@ -57,19 +57,22 @@ def _show(report: Preflight) -> None:
     from omniflow.training.disk_room import in_bytes
 
     if report.data.checks:
+        # Of a single dataset nobody asks for its share.
+        is_mix = len({check.dataset for check in report.data.checks}) > 1
         rows = [
             (
                 check.dataset,
                 check.split,
+                *([_share(check.share)] if is_mix else []),
                 "streamed" if check.size is None else f"{check.size:,}",
                 f"{check.read - check.failed} of {check.read}",
                 ", ".join(f"{name} {count}" for name, count in check.brought.items()),
             )
             for check in report.data.checks
         ]
-        render.headed_table(
-            ("dataset", "split", "records", "readable", "brought"), rows, right=(2,)
-        )
+        share = ["share"] if is_mix else []
+        headers = ("dataset", "split", *share, "records", "readable", "brought")
+        render.headed_table(headers, rows, right=(2, 3) if is_mix else (2,))
     if report.parts:
         _show_parts(report)
     if report.memory:
@@ -80,6 +83,10 @@ def _show(report: Preflight) -> None:
         ]
         render.headed_table(("precision", *names), estimates, right=range(1, 7))
     render.facts(_facts(report))
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.4g} %"
 
 
 def _show_parts(report: Preflight) -> None:

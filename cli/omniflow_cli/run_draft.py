@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniflow_cli.flags import flag_of, key_and_value
+from omniflow_cli.weighted_names import with_weights
 
 if TYPE_CHECKING:
     from omniflow.draft import Draft
@@ -51,7 +52,10 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
     draft = base
     for name in (*NAMES, *LISTS):
         if is_said(said[name]):
-            draft = Draft.from_mapping({name: said[name]}, where=flag_of(name)).over(draft)
+            entries = with_weights(said[name]) if name == "dataset" else said[name]
+            draft = Draft.from_mapping({name: entries}, where=flag_of(name)).over(draft)
+    if said.get("data_config") is not None:
+        draft = _data_config(said).over(draft)
     if said["backbone"] is not None:
         backbone = backbone_named(said["backbone"])
         draft = Draft.from_mapping({"backbone": backbone}, where="--backbone").over(draft)
@@ -67,6 +71,19 @@ def draft_of(said: Mapping[str, Any], base: Draft) -> Draft:
         key, value = key_and_value(setting)
         draft = draft.with_setting(key, value, where="--set")
     return draft
+
+
+def _data_config(said: Mapping[str, Any]) -> Draft:
+    from omniflow.data_config import read_data_config
+    from omniflow.errors import UsageError
+
+    if is_said(said["dataset"]):
+        raise UsageError(
+            "the datasets are said twice",
+            where="--data-config",
+            expected="either --data-config or --dataset",
+        )
+    return read_data_config(said["data_config"], where="--data-config")
 
 
 def is_said(value: Any) -> bool:

@@ -44,7 +44,14 @@ def train(
     latent_dim: Annotated[
         str | None, text("Width that head and refiner work in; the backbone's.", "N", MODEL)
     ] = None,
-    dataset: Annotated[list[str] | None, text("Dataset by name, repeatable.", "NAME", DATA)] = None,
+    dataset: Annotated[
+        list[str] | None,
+        text("Dataset by name, repeatable; with a weight to mix by: coco:2.", "NAME[:X]", DATA),
+    ] = None,
+    data_config: Annotated[
+        str | None,
+        text("Datasets of the original scripts: data.yml or data_config.json.", "FILE", DATA),
+    ] = None,
     batch_size: Annotated[str | None, text("Samples a forward pass.", "N", DATA)] = None,
     max_length: Annotated[str | None, text("Longest text in tokens.", "N", DATA)] = None,
     objective: Annotated[str | None, text("Objective by name.", "NAME", LOSS)] = None,
@@ -238,6 +245,7 @@ def _content(result: RunResult) -> dict[str, Any]:
         "trainable": result.trainable,
         "texts_cut": result.texts_cut,
         "records_skipped": result.records_skipped,
+        "records_unserved": result.records_unserved,
         "stopped_early": result.is_stopped_early,
     }
 
@@ -247,6 +255,12 @@ def _skipped(result: RunResult) -> str:
     if not result.records_skipped:
         return "0"
     return f"{result.records_skipped}, listed in {result.folder / 'skipped.jsonl'}"
+
+
+def _unserved(result: RunResult) -> list[tuple[str, str]]:
+    """How many were of no use, where any was."""
+    count = result.records_unserved
+    return [("records unserved", f"{count}, as they serve no task")] if count else []
 
 
 def _show(result: RunResult) -> None:
@@ -268,6 +282,7 @@ def _show(result: RunResult) -> None:
             *changes,
             ("texts cut", str(result.texts_cut)),
             ("records skipped", _skipped(result)),
+            *_unserved(result),
         ]
     )
     if result.steps and best["step"] == 0:

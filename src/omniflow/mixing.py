@@ -77,14 +77,17 @@ def labels_of(choices: Sequence[Choice]) -> list[str]:
 
 
 def weights_of(choices: Sequence[Choice], split: str) -> list[float | None]:
-    """The weights in a split: of all datasets, 1 where there is none, or of none of them."""
+    """The weights in a split: of all datasets, 1 where none was said, or of none of them.
+
+    A weight of 0 leaves a dataset out, whether the others have weights or not.
+    """
+    mixings = [choice.mixing or Mixing() for choice in choices]
     weights = [
-        None if choice.mixing is None
-        else choice.mixing.weight if split == "train" or choice.mixing.validation_weight is None
-        else choice.mixing.validation_weight
-        for choice in choices
-    ]  # fmt: skip
-    if not any(weights):
-        # Of weight 0 or without one: those that are left are read by their sizes.
-        return weights
-    return [1.0 if weight is None else weight for weight in weights]
+        mixing.weight
+        if split == "train" or mixing.validation_weight is None
+        else mixing.validation_weight
+        for mixing in mixings
+    ]
+    if any(weights) or any(mixing.weight is not None for mixing in mixings):
+        return [1.0 if weight is None else weight for weight in weights]
+    return weights

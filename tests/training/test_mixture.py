@@ -12,7 +12,6 @@ from omniflow.interfaces import Dataset, Sample, StreamingDataset
 from omniflow.tasks import Task
 from omniflow.training.mixture import MixedDataset, Part
 from omniflow.training.order import SampleOrder
-from omniflow.training.reading import SampleReader
 from omniflow.training.serving import ServingDataset
 
 
@@ -155,16 +154,6 @@ def test_grouped_by_length_a_mix_is_resumed_anywhere(kinds):
     assert Counter(each[0] for each in everything)["a"] == pytest.approx(333, abs=4)
     for start in (3, 128, 301):
         assert ids(order(), range(start, start + 100)) == everything[start : start + 100]
-
-
-def test_workers_read_the_same_batches():
-    def read(workers):
-        order = SampleOrder(three(), 3, shuffle_block=10)
-        batches = (range(start, start + 4) for start in range(0, 24, 4))
-        with SampleReader(order, batches, workers) as reader:
-            return [[sample.id for sample in reader.read()] for _ in range(6)]
-
-    assert read(2) == read(0)
 
 
 def serving(dataset, *tasks, is_own=False):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from omniflow.errors import DataError, OmniFlowError, UsageError
 from omniflow.inspection.reading import NEEDED, Failure, open_split, read_some, size_of
 from omniflow.interfaces import Dataset
+from omniflow.mixing import labels_of, weights_of
+from omniflow.training.serving import ServingDataset
+from omniflow.training.splits import tasks_of
 
 if TYPE_CHECKING:
     from omniflow.interfaces import Objective
@@ -24,8 +27,10 @@ class SplitCheck:
     """What some records of a split were like.
 
     Args:
-        dataset: The dataset's name.
+        dataset: The dataset's label, else its name.
         split: The split.
+        share: Share of the samples that are drawn from it, among those of all datasets; None where
+            nobody knows.
         size: Its records; 0 if it could not be opened, None for a stream.
         read: How many were read.
         failed: How many of these could not be used.
@@ -34,6 +39,7 @@ class SplitCheck:
 
     dataset: str
     split: str
+    share: float | None = None
     size: int | None = 0
     read: int = 0
     failed: int = 0
@@ -66,13 +72,20 @@ def check_data(recipe: Recipe, objective: Objective, registry: Registry) -> Data
     notes: list[str] = []
     if not recipe.dataset:
         findings.append(DataError("the recipe names no dataset", expected="at least one"))
-    for choice in recipe.dataset:
+    tasks = objective.task_weights()
+    for place, (label, choice) in enumerate(
+        zip(labels_of(recipe.dataset), recipe.dataset, strict=True)
+    ):
         for split in Dataset.splits:
-            check = SplitCheck(choice.name, split)
+            if weights_of(recipe.dataset, split)[place] == 0:
+                continue
+            check = SplitCheck(label, split)
             problem: OmniFlowError | None
             try:
+                own = tasks_of(choice, label, tasks)
                 dataset = open_split(choice, split, registry, objective.modalities)
                 check, problem = _check_split(check, dataset, objective)
+                ServingDataset(dataset, label, tasks if own is None else own).require_use()
                 if isinstance(problem, SkippableError) and recipe.training.bad_records > 0:
                     notes.append(f"{problem}: a run skips them, up to training.bad_records")
                     problem = None
@@ -84,7 +97,24 @@ def check_data(recipe: Recipe, objective: Objective, registry: Registry) -> Data
                 findings.append(problem)
             elif problem is not None:
                 notes.append(f"training does not read this, generating does: {problem}")
-    return DataReport(tuple(checks), _told_once(findings), tuple(notes))
+    shared = tuple(replace(check, share=_share(check, checks, recipe)) for check in checks)
+    return DataReport(shared, _told_once(findings), tuple(notes))
+
+
+def _share(check: SplitCheck, checks: Sequence[SplitCheck], recipe: Recipe) -> float | None:
+    """By weight, or by size where there are none."""
+    weights = zip(labels_of(recipe.dataset), weights_of(recipe.dataset, check.split), strict=True)
+    sizes = {each.dataset: each.size for each in checks if each.split == check.split}
+    drawn = {
+        label: sizes[label] if weight is None else weight
+        for label, weight in weights
+        if label in sizes
+    }
+    known = [amount for amount in drawn.values() if amount is not None]
+    amount = drawn[check.dataset]
+    if amount is None or len(known) < len(drawn) or not sum(known):
+        return None
+    return amount / sum(known)
 
 
 class SkippableError(DataError):
