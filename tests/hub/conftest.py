@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from collections import Counter
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -19,6 +20,12 @@ _INFO = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?"
 _TREE = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.+))?")
 _PATHS = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/paths-info/([^/]+)")
 _FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+
+
+@cache
+def _sha256(file: Path, size: int, changed_ns: int) -> str:
+    """Of what is in a file; every request asks for that of all files."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 class LocalHub:
@@ -41,6 +48,8 @@ class LocalHub:
         #: one after the host: a status, (status, headers), ("cut", bytes), ("reset", bytes) after
         #: which the connection ends, or "flip" for a wrong byte.
         self.faults: dict[str, list[object]] = {}
+        #: Whether stretches of files are sent, as the Hub does.
+        self.has_ranges = True
         #: Headers of the requests.
         self.headers: list[dict[str, str]] = []
         hub = self
@@ -78,7 +87,9 @@ class LocalHub:
         return left.pop(0) if left else None
 
     def etag(self, name: str, path: str) -> str:
-        return hashlib.sha256((self.repositories[name] / path).read_bytes()).hexdigest()
+        file = self.repositories[name] / path
+        status = file.stat()
+        return _sha256(file, status.st_size, status.st_mtime_ns)
 
     def environment(self, home: Path) -> dict[str, str]:
         """For a process whose client is to come here."""
@@ -220,6 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = (self.served.repositories[name] / path).read_bytes()
         headers = {"ETag": f'"{self.served.etag(name, path)}"', "Accept-Ranges": "bytes", **commit}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        wanted = wanted if self.served.has_ranges else None
         status = 200
         if wanted is not None:
             start = int(wanted[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -149,20 +149,17 @@ class RemoteFile(ByteFile):
 
     @contextmanager
     def reading(self, start: int) -> Iterator[ReadAt]:
-        """Reads on and on, a block a request, or by one request where there are no ranges."""
-        blocks = self._stretches(start) if self.has_ranges else self._whole()
-        window = _Window(blocks, start if self.has_ranges else 0)
+        """Reads ahead by blocks, or all that comes of one request where there are no ranges."""
+        if self.has_ranges:
+            yield _Window(lambda at: self.read(at, at + BLOCK), can_jump=True).read
+            return
+        blocks = self._whole()
         try:
-            yield window.read
+            yield _Window(lambda at: next(blocks, b""), can_jump=False).read
         finally:
-            blocks.close()  # type: ignore[attr-defined]
+            blocks.close()
 
-    def _stretches(self, start: int) -> Iterator[bytes]:
-        while block := self.read(start, start + BLOCK):
-            yield block
-            start += len(block)
-
-    def _whole(self) -> Iterator[bytes]:
+    def _whole(self) -> Generator[bytes]:
         utils = importlib.import_module("huggingface_hub.utils")
         with (
             self._reaching(),
@@ -212,31 +209,30 @@ class RemoteFile(ByteFile):
 
 
 class _Window:
-    """The last few bytes of what comes block by block.
+    """The bytes that were fetched last, of a file that is read on and on.
 
     Args:
-        blocks: What comes.
-        start: Where it begins.
+        more: Bytes from an offset on: that where the last ones ended, or any further on.
+        can_jump: Whether it may be further on.
     """
 
-    def __init__(self, blocks: Iterator[bytes], start: int) -> None:
-        self._blocks = blocks
-        self._start = start
+    def __init__(self, more: Callable[[int], bytes], *, can_jump: bool) -> None:
+        self._more = more
+        self._can_jump = can_jump
+        self._start = 0
         self._held = b""
 
     def read(self, offset: int, size: int) -> bytes:
         """Up to so many bytes from an offset on, which is never less than the one before."""
         while self._start + len(self._held) <= offset:
-            self._start += len(self._held)
-            self._held = next(self._blocks, b"")
+            self._start = offset if self._can_jump else self._start + len(self._held)
+            self._held = self._more(self._start)
             if not self._held:
                 return b""
-        self._held = self._held[offset - self._start :]
-        self._start = offset
-        missing = [self._held]
-        known = len(self._held)
-        while known < size and (block := next(self._blocks, b"")):
-            missing.append(block)
-            known += len(block)
-        self._held = b"".join(missing)
+        pieces = [self._held[offset - self._start :]]
+        known = len(pieces[0])
+        while known < size and (piece := self._more(offset + known)):
+            pieces.append(piece)
+            known += len(piece)
+        self._start, self._held = offset, b"".join(pieces)
         return self._held[:size]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omniflow.datasets.byte_files import ByteFile, LocalFile, RemoteFile
 from omniflow.errors import ConfigError, DataError, closest
-from omniflow.hub_access import fetch_files, reaching_hub
+from omniflow.hub_access import fetch_files, is_offline, reaching_hub
 
 #: A small file that most data sets have; asking for it tells the commit.
 _CARD = "README.md"
@@ -35,12 +35,6 @@ def find_folder(path: str, revision: str | None) -> Path | None:
         expected = "a folder, or OWNER/NAME on the Hub"
         raise DataError("there is no such folder", where=path, expected=expected)
     return folder if is_local else None
-
-
-def is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` is set."""
-    constants = importlib.import_module("huggingface_hub").constants
-    return bool(constants.HF_HUB_OFFLINE)
 
 
 class HubFiles:
@@ -91,13 +85,15 @@ class HubFiles:
         return LocalFile(file)
 
     def fetch(self, names: Sequence[str]) -> None:
-        """Bring files into the Hub's cache, those that are not there.
+        """Bring files into the Hub's cache, those that are not there; offline none.
 
         Raises:
             UsageError: If the Hub cannot be reached.
         """
+        if self.commit is None or is_offline():
+            return
         missing = [glob.escape(name) for name in names if not (self._folder / name).is_file()]
-        if self.commit is not None and missing:
+        if missing:
             is_quiet = not sys.stderr.isatty()
             fetch_files(self.path, self.commit, missing, kind="dataset", is_quiet=is_quiet)
 

@@ -19,11 +19,10 @@ from omniflow.errors import DataError
 #: Largest directory of an archive that is read: some 10 million members.
 _MOST_DIRECTORY = 1 << 30
 
-#: The end of the archive, with the longest comment that may follow it.
-_TAIL = 22 + 65_535
-
 # Layouts of APPNOTE.TXT 4.3 and 4.4: what is skipped is of no use here.
 _END = struct.Struct("<4s6xHLLH")
+#: With the longest comment that may follow it; few have any.
+_TAIL = _END.size + 65_535
 _LOCATOR = struct.Struct("<4s4xQ4x")
 _END_64 = struct.Struct("<4s28xQQQ")
 _ENTRY = struct.Struct("<4s4xHH4xLLLHHH4xLL")
@@ -178,14 +177,15 @@ def _directory(file: ByteFile) -> tuple[int, bytes]:
 
 
 def _end(file: ByteFile, size: int) -> _End:
-    begin = max(0, size - _TAIL)
-    tail = file.read(begin, size)
-    at = len(tail)
-    while (at := tail.rfind(b"PK\5\6", 0, at)) >= 0:
-        if len(tail) - at >= _END.size:
-            _, count, length, offset, comment = _END.unpack_from(tail, at)
-            if at + _END.size + comment == len(tail):
-                return _End(count, length, offset, begin + at)
+    for room in (_END.size, _TAIL):
+        begin = max(0, size - room)
+        tail = file.read(begin, size)
+        at = len(tail)
+        while (at := tail.rfind(b"PK\5\6", 0, at)) >= 0:
+            if len(tail) - at >= _END.size:
+                _, count, length, offset, comment = _END.unpack_from(tail, at)
+                if at + _END.size + comment == len(tail):
+                    return _End(count, length, offset, begin + at)
     raise DataError(
         "is no zip archive, or its end is missing", where=file.name, expected="a whole zip archive"
     )

@@ -1,6 +1,8 @@
 """Data sets as their repositories on the Hub are laid out, with a few made-up records."""
 
 import io
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL import Image
 WIKITEXT = "Salesforce/wikitext"
 COCO = "lmms-lab/COCO-Caption"
 AUDIOCAPS = "OpenSound/AudioCaps"
+LLAVA = "liuhaotian/LLaVA-CC3M-Pretrain-595K"
 
 
 def _jpeg(number):
@@ -120,11 +123,37 @@ def _audiocaps(folder):
     _readme(folder, "default", {split: f"data/{split}-*" for split in splits})
 
 
+def _noise(number):
+    """A picture of about 7 KB, as noise does not compress; its mean tells its number."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 80, (64, 64, 3)) + number % 50 * 3
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=95)
+    return file.getvalue()
+
+
+def _llava(folder):
+    """Pictures in an archive, in another order than the conversations about them."""
+    chat, metadata = [], []
+    with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in sorted(range(300), key=lambda number: number * 7 % 300):
+            archive.writestr(f"GCC_train_{number:09}.jpg", _noise(number))
+    for number in range(300):
+        name, caption = f"GCC_train_{number:09}.jpg", f"a thing called {number}"
+        asked = ["Describe the image concisely.\n<image>", "<image>\nWhat is this?"][number % 2]
+        turns = [{"from": "human", "value": asked}, {"from": "gpt", "value": caption}]
+        chat.append({"id": f"GCC_train_{number:09}", "image": name, "conversations": turns})
+        metadata.append({"id": f"{number:09}", "image": name, "caption": caption,
+                         "blip_caption": "a thing", "url": "http://example.org"})  # fmt: skip
+    (folder / "chat.json").write_text(json.dumps(chat))
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    (folder / "README.md").write_text("---\nlicense: other\nlanguage:\n- en\n---\n# Made up")
+
+
 @pytest.fixture(scope="session")
 def layouts(tmp_path_factory):
     """Folder by Hub id."""
     root = tmp_path_factory.mktemp("layouts")
-    written = {WIKITEXT: _wikitext, COCO: _coco, AUDIOCAPS: _audiocaps}
+    written = {WIKITEXT: _wikitext, COCO: _coco, AUDIOCAPS: _audiocaps, LLAVA: _llava}
     folders = {name: root / name.replace("/", "--") for name in written}
     for name, write in written.items():
         folders[name].mkdir()
@@ -153,7 +182,7 @@ def reached(online, monkeypatch, tmp_path):
 
 @pytest.fixture
 def served(reached, layouts):
-    """The Hub, with the three data sets on it."""
+    """The Hub, with the four data sets on it."""
     for name, folder in layouts.items():
         reached.add(f"datasets/{name}", folder)
     return reached
