@@ -84,15 +84,18 @@ class JsonStream:
             try:
                 found, end = self._scan(self._buffer, self._position)
             except json.JSONDecodeError as error:
+                # Reading on forgets what stands before the value.
+                distance = error.pos - self._position
                 is_too_long = len(self._buffer) - self._position > LONGEST
                 if is_too_long or not self._read_more(wanted):
-                    raise self._problem(error.msg, error.pos) from None
+                    raise self._problem(error.msg, self._position + distance) from None
                 # Twice as much each time, so that a long value is not scanned over and over.
                 wanted *= 2
                 continue
             # A number at the end of what was read may go on.
+            length = end - self._position
             if end < len(self._buffer) or not self._read_more():
-                self._position = end
+                self._position += length
                 return found
 
     def items(self) -> Iterator[Any]:
