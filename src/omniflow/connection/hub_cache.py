@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from omniflow.connection.fetch import fetch_file
-from omniflow.connection.listing import HubFile, HubListing
+from omniflow.connection.listing import HubFile, HubListing, Kind
 from omniflow.connection.patience import Patience
 
 
@@ -22,6 +22,24 @@ def blob_path(listing: HubListing, file: HubFile) -> Path | None:
         return None
     folder = repo_folder_name(repo_id=listing.hub_id, repo_type=listing.kind)
     return Path(constants.HF_HUB_CACHE) / folder / "blobs" / file.sha256
+
+
+def snapshot_folder(hub_id: str, revision: str | None, kind: Kind) -> Path | None:
+    """Where the cache has a repository at a revision; None where it has not. Nothing is asked for.
+
+    Args:
+        hub_id: `owner/name`.
+        revision: Branch, tag or commit; None for the main branch.
+        kind: model or dataset.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=hub_id, repo_type=kind)
+    named = folder / "refs" / (revision or "main")
+    commit = named.read_text().strip() if named.is_file() else revision or ""
+    place = folder / "snapshots" / commit
+    return place if commit and place.is_dir() else None
 
 
 def missing_files(listing: HubListing, files: Iterable[HubFile]) -> list[HubFile]:

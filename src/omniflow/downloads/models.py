@@ -13,7 +13,7 @@ from omniflow.backbones.parts import AUDIO_ENCODER_ID, AUDIO_ID, CLIP_ID
 from omniflow.backbones.t5_source import T5_ID
 from omniflow.checkpoints import read_json
 from omniflow.connection.fetch import fetch_file
-from omniflow.connection.hub_cache import blob_path
+from omniflow.connection.hub_cache import blob_path, snapshot_folder
 from omniflow.connection.listing import HubFile, HubListing, list_repository
 from omniflow.connection.patience import Patience
 from omniflow.downloads.at_once import at_once, require_workers
@@ -227,13 +227,11 @@ def _size(folder: Path, paths: Iterable[str]) -> int:
     return sum((folder / path).stat().st_size for path in paths)
 
 
-def _cached(model: HubModel, revision: str | None) -> ModelReport:
-    """What the Hub's cache has of a model.
-
-    Raises:
-        UsageError: If that is nothing.
-    """
-    place = fetch_files(model.hub_id, revision, ["*"])
+def _cached(model: HubModel, revision: str | None) -> ModelReport | None:
+    """What the Hub's cache has of a model; None where that is nothing."""
+    place = snapshot_folder(model.hub_id, revision, "model")
+    if place is None:
+        return None
     paths = [file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()]
     return ModelReport(model, place.name, place, tuple(sorted(paths)), _size(place, paths), 0)
 

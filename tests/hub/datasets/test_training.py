@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,8 @@ from omniflow.registry import Component, Origin
 from omniflow.resolve import resolve
 from omniflow.training.trainer import train
 
-TASKS = {"wikitext": ("t2t",), "coco": ("t2t", "t2i", "i2t"), "audiocaps": ("t2a", "a2t")}
+TASKS = {"wikitext": ("t2t",), "coco": ("t2t", "t2i", "i2t"), "audiocaps": ("t2a", "a2t"),
+         "llava-cc3m": ("t2t", "t2i", "i2t")}  # fmt: skip
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -72,3 +74,32 @@ def test_the_command_line_streams_from_the_mirror_of_the_environment(hub, layout
     assert (tmp_path / "run" / "final" / "model.safetensors").is_file()
     assert "hf_nobody" not in done.stdout + done.stderr
     assert "train-00000-of-00002.parquet" in " ".join(hub.sent)
+
+
+def test_training_from_a_stream_survives_a_burst_and_asks_nobody_else(
+    served, registry, small_backbone, tmp_path, monkeypatch
+):
+    import datasets.config
+    import datasets.load
+    from huggingface_hub.utils import _http
+
+    waits, counted = [], []
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=waits.append))
+    # As it is for everybody who has not switched it off.
+    monkeypatch.delenv("HF_UPDATE_DOWNLOAD_COUNTS", raising=False)
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
+    monkeypatch.setattr(datasets.load, "get_session", lambda: counted.append(1))
+    first = "data/val-00000-of-00013.parquet"
+    served.faults[first] = [500, 503, (429, {"Retry-After": "0"}), 502]
+    registry.add([Component("backbone", "small", small_backbone, "Small", Origin("tests", "0"))])
+    draft = Draft.from_mapping({
+        "backbone": "small", "objective": {"name": "flow", "tasks": ["i2t"]},
+        "dataset": {"name": "coco", "streaming": True},
+        "training": {"batch_size": 2, "max_steps": 2, "eval_batches": 1, "cache": False,
+                     "bad_records": 0, "shuffle_block": 4},
+    })  # fmt: skip
+    train(resolve(draft, registry), output_dir=tmp_path / "run", registry=registry)
+    assert (tmp_path / "run" / "final" / "model.safetensors").is_file()
+    assert served.faults[first] == []
+    assert len(waits) == 4
+    assert counted == []
