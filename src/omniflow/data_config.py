@@ -91,7 +91,7 @@ def _table(name: str, table: Tree, weight: Any) -> Tree:
     tasks = _TASKS[layout.value]
     shares = _task_shares(table.get("task_weight"), len(tasks))
     said = dict(zip(tasks, shares, strict=True))
-    return {**entry, "tasks": Said(said, origin_of(table.get("task_weight")) or layout.where)}
+    return {**entry, "tasks": Said(said, origin_of(table.get("task_weight", layout)))}
 
 
 def _task_shares(said: Any, count: int) -> list[float]:

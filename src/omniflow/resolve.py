@@ -154,7 +154,7 @@ def _mixing(
         mixing = Mixing(**resolved)
     except ConfigError as error:
         place = where.get(error.name.partition(".")[0])
-        mistakes.append(error.located(f"dataset.{name}", place))
+        mistakes.append(error.located(f"dataset.{resolved['label'] or name}", place))
         return None
     return mixing if mixing.to_dict() else None
 
