@@ -43,7 +43,12 @@ RecipeName = Annotated[
         help="A recipe by name, a YAML file, or a run; flags win over it.", metavar="RECIPE"
     ),
 ]
-Datasets = Annotated[list[str] | None, text("Dataset by name, repeatable.", "NAME")]
+Datasets = Annotated[
+    list[str] | None, text("Dataset by name, repeatable; with a weight: coco:2.", "NAME[:X]")
+]
+DataConfig = Annotated[
+    str | None, text("Datasets of the original scripts: data.yml or data_config.json.", "FILE")
+]
 ObjectiveName = Annotated[str | None, text("Objective by name.", "NAME")]
 BackboneName = Annotated[
     str | None, text("Backbone whose tokenizer counts, by name, or a folder.", "NAME")
@@ -71,6 +76,7 @@ Settings = Annotated[
 def check(
     recipe: RecipeName = None,
     dataset: Datasets = None,
+    data_config: DataConfig = None,
     objective: ObjectiveName = None,
     backbone: BackboneName = None,
     max_length: MaxLength = None,
@@ -92,8 +98,8 @@ def check(
 
     Nothing is written. Exit code 2 says that a run could not use the data.
     """
-    said = {"dataset": dataset, "objective": objective, "backbone": backbone,
-            "max_length": max_length, "setting": setting}  # fmt: skip
+    said = {"dataset": dataset, "data_config": data_config, "objective": objective,
+            "backbone": backbone, "max_length": max_length, "setting": setting}  # fmt: skip
     settled = _settled(recipe, said)
     wanted = None if modalities is None else _modalities(modalities)
     counts = {
@@ -137,6 +143,7 @@ def check(
 def preview(
     recipe: RecipeName = None,
     dataset: Datasets = None,
+    data_config: DataConfig = None,
     objective: ObjectiveName = None,
     split: Annotated[str, text("Split that is shown; train.", "NAME")] = "train",
     output: Annotated[str, text("The page; preview.html.", "FILE")] = "preview.html",
@@ -154,7 +161,9 @@ def preview(
             f"{output} is no page", where="--output", expected="a name that ends in .html"
         )
     check_writable(Path(output), flag="--output")
-    settled = _settled(recipe, {"dataset": dataset, "objective": objective, "setting": setting})
+    said = {"dataset": dataset, "data_config": data_config, "objective": objective,
+            "setting": setting}  # fmt: skip
+    settled = _settled(recipe, said)
     count = _whole("limit", limit)
 
     from omniflow.files import write_text

@@ -63,6 +63,7 @@ def test_what_cannot_be_used_exits_2_with_the_reason(omniflow, tmp_path):
         (["preview", "--limit", "-1"], "--limit: limit is -1"),
         (["preview", "--output", "page.pdf"], "--output: page.pdf is no page"),
         (["preview", "--split", "trian"], "there is no split 'trian'"),
+        (["check", "--dataset", "scenes", "--data-config", "c.json"], "datasets are said twice"),
         (["chekc"], "no command is called 'chekc'"),
     ],
 )
