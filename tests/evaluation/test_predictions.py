@@ -9,7 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omniflow.errors import DataError, OmniFlowError, UsageError
-from omniflow.evaluation.predictions import PredictionFile, read_predictions, write_predictions
+from omniflow.evaluation.predictions import (
+    PredictionFile,
+    pair_predictions,
+    read_predictions,
+    write_predictions,
+)
 from omniflow.interfaces.metric import Prediction, TokenScores
 
 RECORD = {"id": "a", "task": "i2t", "prediction": "a red circle", "references": ["a circle"]}
@@ -369,3 +374,36 @@ def test_a_likelihood_that_is_no_number_is_kept_out_of_the_json(tmp_path):
     write_predictions(path, PredictionFile(None, "i2t", records))
     assert json.loads(path.read_text())["records"][0]["token_nll"] is None
     assert ", record 1 (a): token scores without token_nll" in message_of(path)
+
+
+def test_a_folder_of_media_is_read_by_its_manifest(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    records = [
+        {"id": "a", "image": "000000.png", "references": ["a red circle"]},
+        {"id": "b", "audio": "000001.wav", "prediction": "a text too", "references": []},
+    ]
+    content = {"format": "omniflow.media/1", "model": "m", "task": "t2i", "records": records}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    assert read_predictions(folder).records == (
+        Prediction("a", "t2i", "", ("a red circle",), image=str(folder / "000000.png")),
+        Prediction("b", "t2i", "a text too", (), audio=str(folder / "000001.wav")),
+    )
+
+
+def test_its_format_is_what_generating_writes():
+    from omniflow.evaluation import predictions
+    from omniflow.generation import media
+
+    assert (predictions.MEDIA_FORMAT, predictions.MANIFEST) == (media.FORMAT, media.MANIFEST)
+
+
+def test_two_lists_make_a_prediction_file_when_they_are_of_one_length():
+    file = pair_predictions(["x", "y"], ["a", ["b", "c"]], task="i2t")
+    assert file.records == (
+        Prediction("1", "i2t", "x", ("a",)),
+        Prediction("2", "i2t", "y", ("b", "c")),
+    )
+    for texts, references in ((["x"], ["a", "b"]), ([], [])):
+        with pytest.raises(DataError, match=f"{len(texts)} predictions and {len(references)} ref"):
+            pair_predictions(texts, references)
