@@ -63,6 +63,15 @@ class Patience:
         if self.stopped.wait(seconds):
             raise StoppedError
 
+    def go_on(self) -> None:
+        """Nothing, unless it was told to stop.
+
+        Raises:
+            StoppedError: If it was.
+        """
+        if self.stopped.is_set():
+            raise StoppedError
+
     def is_over(self, failures: int, asked_s: float | None = None) -> bool:
         """Whether so many failures in a row, or so long a wait, are too many."""
         return failures >= self.attempts or (asked_s or 0.0) > self.longest_asked_s

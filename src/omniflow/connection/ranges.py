@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-from omniflow.connection.patience import Patience, StoppedError, passing
+from omniflow.connection.patience import Patience, passing
 from omniflow.errors import OmniFlowError
 
 
@@ -34,8 +34,7 @@ def read_range(url: str, start: int, end: int, patience: Patience) -> Iterator[b
             for chunk in _answer(url, at, end):
                 at += len(chunk)
                 failures = 0
-                if patience.stopped.is_set():
-                    raise StoppedError
+                patience.go_on()
                 yield chunk
             if at >= end:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -57,6 +57,9 @@ class LlavaCc3mDataset(Dataset):
         DataError: If files are missing or damaged, or a split would be empty.
         UsageError: If the Hub cannot be reached or does not have the data set.
     """
+
+    #: What is read of the source.
+    source_files: ClassVar[tuple[str, ...]] = (CHAT, IMAGES)
 
     def __init__(
         self,

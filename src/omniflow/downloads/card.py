@@ -37,13 +37,12 @@ def write_card(folder: Path, manifest: Manifest, files: Mapping[str, Sequence[st
     """
     import yaml
 
-    config = {
-        "config_name": manifest.config or "default",
-        "data_files": [{"split": split, "path": [*paths]} for split, paths in files.items()],
-    }
-    head: dict[str, Any] = {"configs": [config]}
+    head: dict[str, Any] = {}
     if manifest.licence is not None:
-        head = {"license": manifest.licence, **head}
+        head["license"] = manifest.licence
+    if files:
+        listed = [{"split": split, "path": [*paths]} for split, paths in files.items()]
+        head["configs"] = [{"config_name": manifest.config or "default", "data_files": listed}]
     text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     told = (
         f"# {manifest.source}\n\nFetched from the Hub at revision {manifest.revision}. "

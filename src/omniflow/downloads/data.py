@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from omniflow.connection.listing import HubListing, list_repository
+from omniflow.connection.listing import list_repository
 from omniflow.connection.patience import Patience
-from omniflow.datasets.hub_source import HubSource
 from omniflow.downloads.at_once import at_once, require_workers
-from omniflow.downloads.card import CARD, stated_licence, write_card
+from omniflow.downloads.card import stated_licence, write_card
 from omniflow.downloads.folder import DownloadFolder
 from omniflow.downloads.manifest import Manifest, Selection
 from omniflow.downloads.names import HubData
-from omniflow.downloads.parts import Part, row_parts, whole_files
+from omniflow.downloads.parts import Part
 from omniflow.downloads.progress import DownloadReporter
 from omniflow.downloads.room import free_room, require_room
-from omniflow.errors import ConfigError, UnknownNameError, UsageError
+from omniflow.downloads.sources import open_source
+from omniflow.errors import ConfigError, UsageError
 from omniflow.hub_access import is_offline
 
 
@@ -122,54 +122,29 @@ class _Download:
         self.fetched: set[str] = set()
 
     def run(self) -> DataReport:
-        data = self.request.data
-        source = HubSource(data.hub_id, data.config, self.request.revision)
-        splits = self._splits(source)
+        data, current = self.request.data, self.place.current
+        source = open_source(data, self.request.revision)
+        is_same = current is not None and _is_same(current, self.request)
+        splits = source.splits(self.request.splits, current.splits if current and is_same else ())
         with source.reaching():
             listing = list_repository(
                 data.hub_id, source.commit, kind="dataset", patience=self.patience
             )
-            files = {split: source.files_of(split) for split in splits}
-            parts = self._parts(listing, files)
+            parts = source.parts(listing, splits, self.request.selection, self.patience)
             manifest = Manifest(
                 dataset=data.dataset,
                 source=data.hub_id,
                 revision=listing.commit,
                 config=source.config,
-                licence=stated_licence(source.folder / CARD),
+                licence=stated_licence(source.card),
                 splits=tuple(splits),
                 selection=self.request.selection,
             )
             manifest = self._fill(manifest, parts)
         write_card(self.place.work, manifest, _by_split(parts))
         self.place.publish(manifest)
-        return DataReport(
-            self.request, replace(manifest, is_complete=True), frozenset(self.fetched)
-        )
-
-    def _splits(self, source: HubSource) -> list[str]:
-        """Splits of the source that are wanted, those of an earlier download among them."""
-        there, names = source.splits, self.request.data.source_splits
-        wanted = [names.get(split, split) for split in self.request.splits]
-        for split, said in zip(wanted, self.request.splits, strict=True):
-            if split not in there:
-                known = [*dict.fromkeys([*names, *there])]
-                raise UnknownNameError("split", said, known, where=self.request.data.hub_id)
-        if not wanted:
-            wanted = [split for split in names.values() if split in there] or there
-        current = self.place.current
-        if current is not None and _is_same(current, self.request):
-            wanted = [*current.splits, *wanted]
-        return list(dict.fromkeys(split for split in wanted if split in there))
-
-    def _parts(self, listing: HubListing, files: Mapping[str, Sequence[str]]) -> list[Part]:
-        parts: list[Part] = []
-        for split, paths in files.items():
-            if self.request.selection.is_streaming:
-                parts += row_parts(listing, split, paths, self.request.selection, self.patience)
-            else:
-                parts += whole_files(listing, split, paths)
-        return parts
+        manifest = replace(manifest, is_complete=True)
+        return DataReport(self.request, manifest, frozenset(self.fetched))
 
     def _fill(self, manifest: Manifest, parts: Sequence[Part]) -> Manifest:
         """Make all parts that are not here yet."""

@@ -23,6 +23,7 @@ class HubData:
         hub_id: `owner/name`.
         config: Its configuration; None for the default one or the only one.
         source_splits: What splits are called at the source, where they are not called so.
+        source_files: Files that are read by their names; none where splits say which.
     """
 
     name: str
@@ -30,6 +31,7 @@ class HubData:
     hub_id: str
     config: str | None
     source_splits: Mapping[str, str]
+    source_files: tuple[str, ...] = ()
 
 
 def hub_names(registry: Registry) -> dict[str, str]:
@@ -57,12 +59,14 @@ def hub_data(registry: Registry, name: str, *, where: str | None = None) -> HubD
         )
     component = registry.get("dataset", name, where=where)
     config = _defaults(component).get("config")
+    loaded = component.load()
     return HubData(
         name=name,
         dataset=name,
         hub_id=known[name],
         config=config if isinstance(config, str) else None,
-        source_splits=getattr(component.load(), "source_splits", {}),
+        source_splits=getattr(loaded, "source_splits", {}),
+        source_files=getattr(loaded, "source_files", ()),
     )
 
 

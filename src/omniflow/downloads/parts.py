@@ -74,7 +74,7 @@ class WholeFile:
     @property
     def origin(self) -> PartOrigin:
         """The file."""
-        return PartOrigin(self.file.path, _content(self.file))
+        return PartOrigin(self.file.path, content_of(self.file))
 
     def make(self, folder: Path, patience: Patience, received: Received) -> PartEntry:
         """Fetch it, going on with what an earlier attempt has left.
@@ -121,7 +121,7 @@ class Rows:
     @property
     def origin(self) -> PartOrigin:
         """The row groups of the file."""
-        return PartOrigin(self.file.path, _content(self.file), self.groups, self.records)
+        return PartOrigin(self.file.path, content_of(self.file), self.groups, self.records)
 
     def make(self, folder: Path, patience: Patience, received: Received) -> PartEntry:
         """Read them, and write them under the schema of the source.
@@ -147,7 +147,7 @@ class Rows:
                     received(_group_bytes(self.metadata, group))
         except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError) as error:
             raise DataError(f"cannot be read ({one_line(error)})", where=where) from error
-        digest = _sha256(target)
+        digest = sha256_of(target)
         size = target.stat().st_size
         return PartEntry(self.path, self.split, size, digest, self.records, self.origin)
 
@@ -250,10 +250,12 @@ def _records(path: Path) -> int | None:
         raise DataError(f"cannot be read ({one_line(error)})", where=str(path)) from error
 
 
-def _content(file: HubFile) -> str:
+def content_of(file: HubFile) -> str:
+    """What the Hub calls the content of a file."""
     return file.sha256 or file.blob or ""
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

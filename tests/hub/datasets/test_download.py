@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pytest
 from omniflow.connection.patience import Patience
 from omniflow.datasets.audiocaps import AudioCapsDataset
 from omniflow.datasets.coco import CocoDataset
+from omniflow.datasets.llava_cc3m import LlavaCc3mDataset
 from omniflow.datasets.wikitext import WikitextDataset
 from omniflow.downloads.data import DataRequest, download_data
 from omniflow.downloads.manifest import Selection
@@ -359,3 +361,23 @@ def test_a_file_that_is_no_parquet_though_it_is_called_so_is_told(
     for selection in (Selection(), Selection(True)):
         with pytest.raises(DataError, match="cannot be read"):
             fetch(request_for("coco", selection=selection))
+
+
+def test_conversations_and_the_pictures_that_they_are_about(served, request_for, tmp_path):
+    whole = fetch(request_for("llava-cc3m"))
+    expected = [(sample.id, sample.text) for sample in LlavaCc3mDataset()]
+    found = list(LlavaCc3mDataset(path=str(whole.request.folder)))
+    assert [(sample.id, sample.text) for sample in found] == expected
+    assert all(sample.image is not None for sample in found)
+    options = {"selection": Selection(True, 5), "folder": tmp_path / "few"}
+    few = fetch(request_for("llava-cc3m", **options))
+    shares = {"validation_share": 0.0, "test_share": 0.0}
+    found = list(LlavaCc3mDataset(path=str(few.request.folder), **shares))
+    first = [sample.id for sample in LlavaCc3mDataset(**shares)][:5]
+    assert [sample.id for sample in found] == first
+    assert all(sample.image is not None for sample in found)
+    names = ZipFile(few.request.folder / "images.zip").namelist()
+    assert len(names) == len(set(names)) <= 5
+    assert fetch(request_for("llava-cc3m", **options)).fetched == frozenset()
+    with pytest.raises(UsageError, match="has no splits at its source"):
+        fetch(request_for("llava-cc3m", splits=("train",)))
