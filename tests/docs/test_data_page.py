@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import shlex
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from omniflow.datasets.member_names import MOST_BYTES as MOST_MEMBER_BYTES
 from omniflow.datasets.record_columns import USUAL
 from omniflow.datasets.record_index import MOST_BYTES
 from omniflow.datasets.record_media import SUFFIXES
@@ -51,6 +53,10 @@ def reader(tmp_path_factory):
         Image.new("RGB", (64, 64), (60 * number, 99, 20)).save(folder / row["image"])
         write_wav(folder / row["audio"], Audio(wave, 16_000))
         (folder / row["image"]).with_suffix(".txt").write_text(row["caption"])
+    for number in range(2):
+        with tarfile.open(folder / f"pets-{number}.tar", "w") as shard:
+            for path in sorted((folder / "media").iterdir())[6 * number :][:6]:
+                shard.add(path, path.name)
     return folder
 
 
@@ -104,6 +110,7 @@ def test_options_defaults_and_limits_are_those_of_the_code(registry):
     assert all(suffix in PAGE for suffixes in SUFFIXES.values() for suffix in suffixes)
     [share] = [o.default for o in signature_options(TrainingOptions) if o.name == "bad_records"]
     for limit in (
+        f"{MOST_MEMBER_BYTES:,} bytes",
         f"{MOST_BYTES:,} bytes", f"{LIMIT_S:g} s", f"more than {MOST_SLENDER} times",
         f"{FEWEST_SAMPLES - 1} samples or fewer", f"at least {LEAST_READ:,}", f"{share} unless set",
     ):  # fmt: skip

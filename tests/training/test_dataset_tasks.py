@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import tarfile
 
 import pytest
 
@@ -17,7 +18,7 @@ COUNT = 12
 
 #: Tasks of a dataset, which may name a layout of the original: there, the two that it is for.
 TASKS = {
-    **dict.fromkeys(("scenes", "csv any2any", "jsonl", "folder"), COMMON_TASKS),
+    **dict.fromkeys(("scenes", "csv any2any", "jsonl", "folder", "webdataset"), COMMON_TASKS),
     "text": ("t2t",),
     "csv text2img": ("t2i", "i2t"),
     "csv img2aud": ("i2a", "a2i"),
@@ -54,13 +55,16 @@ def source(media, tmp_path_factory):
         table.writeheader()
         table.writerows(rows)
     (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with tarfile.open(folder / "shard.tar", "w") as shard:
+        for path in sorted(media.iterdir()):
+            shard.add(path, path.name)
     (folder / "lines.txt").write_text("".join(row["caption"] + "\n" for row in rows))
 
     def options(name):
         kind, _, layout = name.partition(" ")
         paths = {
             "csv": folder / "table.csv", "jsonl": folder / "table.jsonl", "folder": media,
-            "text": folder / "lines.txt",
+            "text": folder / "lines.txt", "webdataset": folder / "shard.tar",
         }  # fmt: skip
         said = {"size": COUNT, "image_size": 16} if kind == "scenes" else {"path": str(paths[kind])}
         return {"name": kind, **said, **({"layout": layout} if layout else {})}
