@@ -118,7 +118,7 @@ def changed(old, new):
         (changed("dataset: img2aud", "dataset: img2sound"), r":5: no layout is called 'img2sound'"),
         (changed("[0.6, 0.4]", "[0.6, 0.6]"), r":8: task_weight is \[0.6, 0.6\]"),
         (changed("[0.6, 0.4]", "[1.0]"), r"task_weight is \[1.0\]"),
-        (changed("instance_data_root: soundnet.csv", "instance_root: a"), "no key of dataset sound"),
+        (changed("instance_data_root: soundnet.csv", "instance_root: a"), "no key of dataset"),
         (changed("audioset_v3: {", "audioset: {").replace("audioset_v3: 1000", "audioset: 1000"),
          "called audioset is trained on with empty captions"),
         (TABLES.split("weights:")[0] + "weights: {}\n", "weights name no dataset"),
