@@ -162,6 +162,14 @@ def test_records_that_serve_no_task_are_told(recipe_of, table_of, registry):
     assert "split validation: 5 of 5 records serve no task" in told(check)
 
 
+def test_tasks_that_the_objective_has_not_are_refused(recipe_of, table_of, registry):
+    check = check_data(recipe_of({**table_of, "tasks": ["i2a"]}), registry)
+    assert "dataset.csv.tasks is 'i2a', expected tasks of the objective: i2t, t2i" in told(check)
+    own = check_data(recipe_of({**table_of, "tasks": ["i2t"], "label": "pets"}), registry)
+    assert own.is_usable
+    assert (own.splits[0].dataset, own.splits[0].tasks) == ("pets", {"i2t": TRAIN})
+
+
 def test_an_error_that_would_end_a_run_stands_in_its_way(recipe_of, registry):
     class Strange(Dataset):
         def __init__(self, *, split: str) -> None:

@@ -15,7 +15,7 @@ from omniflow.inspection.reading import (
     MODALITIES,
     NEEDED,
     open_split,
-    tasks_of,
+    tasks_for,
     tasks_served,
 )
 from omniflow.inspection.report import DataCheck, SplitReport
@@ -142,7 +142,7 @@ class _Check:
             self.notes.append(f"training does not read this, generating does: {problem}")
 
     def _look_at(self, name: str, choice: Choice, split: str) -> None:
-        tasks = tasks_of(self.objective, choice)
+        tasks = tasks_for(self.objective, choice, name)
         modalities = self._wanted_of(choice)
         dataset = open_split(choice, split, self.registry, modalities)
         whole, texts = self._read(dataset, choice, split, modalities)

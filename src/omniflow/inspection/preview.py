@@ -15,7 +15,7 @@ from omniflow.inspection.reading import (
     open_split,
     read_some,
     size_of,
-    tasks_of,
+    tasks_for,
     tasks_served,
 )
 from omniflow.media.page import Reduction, figure, page, section
@@ -79,7 +79,7 @@ def preview(
     results: list[bool] = []
     for name, choice in zip(labels_of(recipe.dataset), recipe.dataset, strict=True):
         dataset = open_split(choice, split, registry, MODALITIES)
-        figures = list(_figures(dataset, share, tasks_of(objective, choice), results))
+        figures = list(_figures(dataset, share, tasks_for(objective, choice, name), results))
         sections.append(section(f"{name}, {split}", figures, _told(dataset, len(figures))))
     return Preview(page("Data preview", sections), len(results), results.count(False))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omniflow.assembly import construct_component
 from omniflow.errors import OmniFlowError, RecordError
 from omniflow.interfaces import Dataset, Sample
+from omniflow.training.splits import tasks_of
 
 if TYPE_CHECKING:
     from omniflow.interfaces import Objective
@@ -53,11 +54,15 @@ def brought_by(sample: Sample) -> tuple[str, ...]:
     return tuple(name for name in MODALITIES if getattr(sample, name) is not None)
 
 
-def tasks_of(objective: Objective, choice: Choice) -> list[Task]:
-    """The tasks that samples of a dataset may serve: its own, else the objective's; [] for any."""
-    own = None if choice.mixing is None else choice.mixing.task_weights()
-    weights = objective.task_weights() if own is None else own
-    return [task for task, weight in weights.items() if weight > 0]
+def tasks_for(objective: Objective, choice: Choice, label: str) -> list[Task]:
+    """The tasks that samples of a dataset may serve: its own, else the objective's; [] for any.
+
+    Raises:
+        ConfigError: If it has tasks of its own that the objective has not.
+    """
+    weights = objective.task_weights()
+    own = tasks_of(choice, label, weights)
+    return [task for task, weight in (weights if own is None else own).items() if weight > 0]
 
 
 def tasks_served(tasks: Iterable[Task], brought: Collection[str]) -> list[Task]:
