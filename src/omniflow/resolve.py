@@ -134,27 +134,25 @@ def _choose(
         return None
     suited = defaults.get(kind, {}).get(component.name, {})
     values = _overlaid(plain(said), suited)
-    mixing = None
-    if kind == "dataset" and (keys := values.keys() & set(MIXING_KEYS)):
-        mixing = _mixing(name, {key: values.pop(key) for key in sorted(keys)}, where, mistakes)
+    if kind == "dataset":
+        options = [*options, *signature_options(Mixing)]
     resolved, found = check_options(options, values, owner=f"{kind} {name}", where=where.get)
     mistakes.extend(found)
-    return Choice(name, resolved, where, mixing)
+    if kind != "dataset":
+        return Choice(name, resolved, where)
+    said_of_mix = {key: resolved.pop(key) for key in MIXING_KEYS if key in resolved}
+    return Choice(name, resolved, where, _mixing(name, said_of_mix, where, mistakes))
 
 
 def _mixing(
     name: str, values: Mapping[str, Any], where: Mapping[str, str], mistakes: list[UsageError]
 ) -> Mixing | None:
-    owner = f"dataset {name}"
-    resolved, found = check_options(signature_options(Mixing), values, owner=owner, where=where.get)
-    mistakes.extend(found)
-    if found:
-        return None
+    """What was said about mixing, None if nothing was."""
     try:
-        mixing = Mixing(**resolved)
+        mixing = Mixing(**values)
     except ConfigError as error:
         place = where.get(error.name.partition(".")[0])
-        mistakes.append(error.located(f"dataset.{resolved['label'] or name}", place))
+        mistakes.append(error.located(f"dataset.{values.get('label') or name}", place))
         return None
     return mixing if mixing.to_dict() else None
 

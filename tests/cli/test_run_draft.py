@@ -115,6 +115,14 @@ def test_mistakes_in_a_mix_are_told_together(registry):
     assert "did you mean: coco" in told
 
 
+def test_a_misspelt_weight_is_told_what_it_may_mean(registry):
+    with pytest.raises(
+        UsageError, match="no option of dataset scenes is called 'wieght'"
+    ) as caught:
+        resolve(draft({"dataset": [{"name": "scenes", "wieght": 2}]}), registry)
+    assert caught.value.nearest[0] == "weight"
+
+
 def test_entries_of_one_name_are_told_apart_by_label_or_position(registry):
     entries = [{"name": "csv", "path": "a.csv", "label": "first"}, {"name": "csv", "path": "b.csv"}]
     base = {"dataset": [*entries, {"name": "csv", "path": "c.csv"}]}
