@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import socket
 import struct
 import threading
+import zipfile
 from collections import Counter
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -291,3 +293,27 @@ def online(hub, monkeypatch, tmp_path):
     template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     return hub
+
+
+@pytest.fixture
+def nltk_index(online, tmp_path, monkeypatch):
+    """A folder with an index like nltk's, and its packages of WordNet; served, and set."""
+    folder = tmp_path / "nltk"
+    folder.mkdir()
+    lines = []
+    for name in ("wordnet", "omw-1.4"):
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr(f"{name}/data.noun", f"a noun of {name}")
+        content = packed.getvalue()
+        (folder / f"{name}.zip").write_bytes(content)
+        lines.append(
+            f'<package id="{name}" subdir="corpora" size="{len(content)}" license="Own terms" '
+            f'url="{online.url}/acme/nltk/resolve/main/{name}.zip" '
+            f'checksum="{hashlib.md5(content).hexdigest()}"/>'
+        )
+    packages = "<nltk_data><packages>" + "".join(lines) + "</packages></nltk_data>"
+    (folder / "index.xml").write_text(packages)
+    online.add("acme/nltk", folder)
+    monkeypatch.setenv("OMNIFLOW_NLTK_INDEX", f"{online.url}/acme/nltk/resolve/main/index.xml")
+    return folder

@@ -95,7 +95,7 @@ def test_insisting_on_wordnet_without_data_is_refused(nltk_data, both_references
         METEOR(synonyms="wordnet").compute(both_references)
     message = caught.value.render()
     assert "nltk finds no WordNet data" in message
-    assert "python -m nltk.downloader wordnet" in message
+    assert "omniflow download data wordnet" in message
 
 
 def test_a_damaged_wordnet_is_reported_and_not_passed_over(nltk_data, both_references):

@@ -102,7 +102,7 @@ class METEOR(Metric):
             return []
         return [
             f"nltk finds no WordNet data: this is METEOR without synonyms, {WITHOUT_SYNONYMS}; "
-            "python -m nltk.downloader wordnet installs it"
+            "omniflow download data wordnet installs it"
         ]
 
     def _wordnet(self) -> tuple[Synonyms, str]:
@@ -115,7 +115,7 @@ class METEOR(Metric):
                 "metric meteor was told to use WordNet, and nltk finds no WordNet data",
                 expected="a folder corpora/wordnet in one of nltk's data folders",
                 notes=[
-                    "install it with: python -m nltk.downloader wordnet",
+                    "install it with: omniflow download data wordnet",
                     "or leave synonyms out with: synonyms=none",
                 ],
             )
@@ -144,7 +144,7 @@ def _damaged_wordnet(reason: str) -> UsageError:
         f"nltk's WordNet data is damaged ({reason})",
         expected="the files of WordNet as nltk distributes them",
         notes=[
-            "install it again with: python -m nltk.downloader --force wordnet",
+            "install it again with: omniflow download data wordnet --force",
             "or leave synonyms out with: synonyms=none",
         ],
     )
