@@ -67,6 +67,7 @@ def test_a_sample_is_a_picture_and_what_is_said_of_it(method, folder):
         red, green, blue = sample.image.getpixel((9, 9))
         assert max(abs(red - number * 6), abs(green - 60), abs(blue - 90)) < 8
     assert sorted(path.name for path in folder.iterdir()) == ["chat.json", "images.zip"]
+    assert set(dataset.column_roles()) == set(rows[0])
 
 
 @pytest.mark.parametrize("ascii_only", [True, False])

@@ -150,6 +150,10 @@ class LlavaCc3mDataset(Dataset):
         if "image" in wanted:
             _ = self._images
 
+    def column_roles(self) -> dict[str, str | None]:
+        """Keys of a conversation, and what is read from them."""
+        return {"id": "id", "image": "image", "conversations": "text"}
+
     def notices(self) -> list[str]:
         """What was moved or had to be fetched."""
         return list(self._notices)
