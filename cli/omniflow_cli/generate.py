@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from omniflow.tasks import Task
     from omniflow.training.processes import Processes
 
+#: What is left when it ends early.
+GOING_ON = "what is made so far is kept; continue with the same command"
+
 #: Records left out that are told one by one.
 SKIPPED_SHOWN = 5
 
@@ -166,7 +169,7 @@ def generate(
     from omniflow.training.processes import Processes, is_one_of_many
 
     if count > 1 and not is_one_of_many():
-        return launched(context.obj, count)
+        return launched(context.obj, count, advice=GOING_ON)
     with naming_flags({"training.device": "--device"}):
         processes = Processes.join(options.device)
     told = said_flags({name: given[name] for name in ("guidance", *numbers)})
@@ -228,7 +231,9 @@ def _written(
     processes: Processes,
 ) -> GeneratedFile:
     from omniflow.generation.generate_file import generate_file, output_file
+    from omniflow.generation.partial import partial_path
     from omniflow.generation.plan import plan_generation
+    from omniflow.training.processes import absence_told
     from omniflow.version import __version__
     from omniflow_cli.progress import counting
 
@@ -252,7 +257,8 @@ def _written(
     }
     about = {"model": said.name, "task": str(asked.task), "split": asked.split}
     try:
-        with counting("generating") as progress:
+        lost = absence_told(lambda: "while generating", lambda: GOING_ON, "the others have ended")
+        with lost, counting("generating") as progress:
             return generate_file(
                 model,
                 records,
@@ -268,7 +274,7 @@ def _written(
     except KeyboardInterrupt:
         if processes.is_main:
             target = output_file(output, plan)
-            render.note(f"note: what is made stands beside {target}; the same command continues")
+            render.note(f"note: {GOING_ON} ({partial_path(target)})")
         raise
 
 

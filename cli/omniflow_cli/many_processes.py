@@ -23,8 +23,15 @@ def process_count(said: str | None) -> int:
     return int(said)
 
 
-def launched(arguments: Sequence[str], count: int) -> int:
-    """Run `omniflow` with these arguments in so many processes; returns the run's exit code."""
-    from omniflow.training.launch import launch
+def launched(arguments: Sequence[str], count: int, *, advice: str | None = None) -> int:
+    """Run `omniflow` with these arguments in so many processes; returns the run's exit code.
 
-    return launch([sys.executable, "-m", "omniflow_cli", *arguments], count)
+    Args:
+        arguments: Those of the command line.
+        count: How many processes.
+        advice: What is left when one fails, where that is no run with checkpoints.
+    """
+    from omniflow.training.launch import RESUMING, launch
+
+    command = [sys.executable, "-m", "omniflow_cli", *arguments]
+    return launch(command, count, advice=advice or RESUMING)

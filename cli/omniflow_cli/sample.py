@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from omniflow.errors import UsageError
-from omniflow.plugins import installed_plugins
 from omniflow_cli import render
 from omniflow_cli.flags import (
     AsJson,
@@ -22,6 +21,7 @@ from omniflow_cli.flags import (
     naming_flags,
     text,
 )
+from omniflow_cli.models_said import assembled, backbone_recipe, loaded
 from omniflow_cli.sample_options import (
     SampleOptions,
     check_inputs,
@@ -31,8 +31,6 @@ from omniflow_cli.sample_options import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from omniflow.interfaces import Sample
     from omniflow.model import OmniFlowModel
     from omniflow.sampling.generate import Generated
@@ -69,7 +67,11 @@ def sample(
     ] = None,
     checkpoint: Annotated[
         str | None,
-        text("A run, or a folder with a saved model, instead.", "RUN|FOLDER", "Model"),
+        text(
+            "A run, a folder with a saved model, or a Hub id, instead.",
+            "RUN|FOLDER|HUB_ID",
+            "Model",
+        ),
     ] = None,
     device: Annotated[
         str | None, text("auto, cpu, cuda, cuda:1 or mps; auto.", "NAME", "Model")
@@ -197,6 +199,7 @@ def _model(
     Raises:
         UsageError: If both are named, or either cannot be had.
     """
+    from omniflow.generation.find_models import find_models
     from omniflow.training.device import choose_device
 
     if checkpoint is not None and (backbone is not None or settings):
@@ -208,32 +211,16 @@ def _model(
     with naming_flags({"training.device": "--device"}):
         place = choose_device(device)
     if checkpoint is not None:
-        return _loaded(Path(checkpoint), place)
-    return _assembled(backbone or BACKBONE, settings, place), backbone or BACKBONE
-
-
-def _loaded(path: Path, device: torch.device) -> tuple[OmniFlowModel, str]:
-    from omniflow.assembly import checkpoint_folder, load
-
-    folder = checkpoint_folder(path)
-    return load(folder, registry=installed_plugins().registry).to(device), str(folder)
-
-
-def _assembled(backbone: str, settings: Mapping[str, str], device: torch.device) -> OmniFlowModel:
-    """A backbone whose texts come from its own last projection: a fresh linear head is its copy."""
-    from omniflow.assembly import assemble
-    from omniflow.draft import BY_DEFAULT, Draft
-    from omniflow.resolve import resolve
-    from omniflow_cli.run_draft import backbone_named
-
-    registry = installed_plugins().registry
-    draft = Draft.from_mapping({"head": "linear", "refiner": "none"}, where=BY_DEFAULT)
-    draft = Draft.from_mapping({"backbone": backbone_named(backbone)}, where="--backbone").over(
-        draft
-    )
-    for key, value in settings.items():
-        draft = draft.with_setting(key, value, where="--set")
-    return assemble(resolve(draft, registry), registry, device=device)
+        [(name, folder), *others] = find_models(checkpoint, where="--checkpoint")
+        if others:
+            raise UsageError(
+                f"{len(others) + 1} models fit {checkpoint}",
+                where="--checkpoint",
+                expected="one, such as " + name,
+            )
+        return loaded(folder, place), name
+    name = backbone or BACKBONE
+    return assembled(backbone_recipe(name, settings), place), name
 
 
 def _sampled(

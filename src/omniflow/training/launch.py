@@ -57,7 +57,11 @@ class Worker:
         return next((line for line in reversed(lines) if line.startswith("error:")), "")
 
 
-def launch(command: Sequence[str], count: int) -> int:
+#: What to do after a run has ended early.
+RESUMING = "checkpoints saved before stand; continue with the same command and --resume auto"
+
+
+def launch(command: Sequence[str], count: int, *, advice: str = RESUMING) -> int:
     """Run a command in several processes that share a run, and wait for all of them.
 
     They find one another as under torchrun. A signal is handed on to them. The main process writes
@@ -66,6 +70,7 @@ def launch(command: Sequence[str], count: int) -> int:
     Args:
         command: The command; the same for all.
         count: How many processes.
+        advice: What is left when one fails, and how to go on.
 
     Returns:
         The exit code of the main process, where no other has failed.
@@ -86,7 +91,7 @@ def launch(command: Sequence[str], count: int) -> int:
                 _wait(workers)
             finally:
                 _end(workers)
-        return _verdict(workers)
+        return _verdict(workers, advice)
 
 
 def _started(command: Sequence[str], rank: int, count: int, port: int, folder: Path) -> Worker:
@@ -165,7 +170,7 @@ def _end(workers: Sequence[Worker]) -> None:
             process.wait()
 
 
-def _verdict(workers: Sequence[Worker]) -> int:
+def _verdict(workers: Sequence[Worker], advice: str) -> int:
     main, *others = workers
     code = main.code if main.code is not None else 1
     is_victim = code in (0, *_STOPPED, LostProcessError.exit_code)
@@ -181,7 +186,7 @@ def _verdict(workers: Sequence[Worker]) -> int:
         f"process {first.rank} of {len(workers)} {_how(first.code or 0)}",
         notes=[
             *([told] if told else []),
-            "checkpoints saved before stand; continue with the same command and --resume auto",
+            advice,
         ],
     )
 

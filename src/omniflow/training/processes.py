@@ -163,13 +163,16 @@ class Processes:
 
 @contextmanager
 def absence_told(
-    when: Callable[[], str], kept: Callable[[], str] = lambda: "nothing was written"
+    when: Callable[[], str],
+    kept: Callable[[], str] = lambda: "nothing was written",
+    advice: str = "continue with the same command and --resume auto",
 ) -> Iterator[None]:
     """While entered, a process that is gone is told with what is left of the run.
 
     Args:
         when: Says what was being done, such as `after step 12`.
         kept: Says what is left.
+        advice: How to go on.
 
     Raises:
         LostProcessError: In place of what was raised.
@@ -181,7 +184,7 @@ def absence_told(
             raise
         raise LostProcessError(
             f"lost contact with another process {when()}",
-            notes=[kept(), "continue with the same command and --resume auto"],
+            notes=[kept(), advice],
         ) from error
 
 
