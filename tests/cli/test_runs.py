@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,21 @@ def test_other_data_can_be_given_to_a_checkpoint(saved_model, omniflow, tmp_path
     assert json.loads(outcome.out)["records"] == 2
     references = [record.references for record in read_predictions(tmp_path / "out/p.json").records]
     assert all(reference.startswith("line ") for (reference,) in references)
+
+
+def test_every_model_that_fits_a_pattern_gets_a_file_of_its_own(saved_model, omniflow, tmp_path):
+    for name in ("step-9", "step-10"):
+        shutil.copytree(saved_model, tmp_path / "run" / name)
+    outcome = omniflow(
+        "generate", "--checkpoint", "run/step-*", "--limit", "2", "--max-new-tokens", "2",
+        "--set", "dataset.size=40", "--device", "cpu", "--output", "p.json", "--json",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    told = json.loads(outcome.out)["outputs"]
+    assert [one["output"] for one in told] == ["p-step-9.json", "p-step-10.json"]
+    first, second = (read_predictions(tmp_path / one["output"]) for one in told)
+    assert (first.model, second.model) == ("run/step-9", "run/step-10")
+    assert first.records == second.records
 
 
 def test_the_original_script_s_command_line_trains(omniflow, random_backbone, tmp_path):

@@ -28,6 +28,7 @@ def run(script, *arguments, stdin=""):
         "make_tiny.py",
         "bench/any_to_any.py",
         "bench/dataset_size.py",
+        "bench/generation_speed.py",
         "bench/heads_and_refiners.py",
         "bench/loop_overhead.py",
         "bench/processes.py",

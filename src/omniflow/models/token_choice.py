@@ -13,7 +13,7 @@ from torch import Tensor
 
 from omniflow.interfaces.text_decoding import TextDecoding
 
-#: Logits that differ by less may change places with the size of the batch: some fifty times what
+#: Logits that differ by less may change places with the size of the batch: some seventy times what
 #: was measured on `tiny` (docs/generation.md). Formats of fewer digits need more.
 CLOSE = {torch.float32: 1e-3}
 CLOSE_IN_HALF = 0.1
