@@ -11,6 +11,7 @@ import typer
 from omniflow.version import __version__
 from omniflow_cli import cache, data, download, logs
 from omniflow_cli.commands import Command, CommandGroup, examples
+from omniflow_cli.compare import compare
 from omniflow_cli.convert import convert
 from omniflow_cli.doctor import doctor
 from omniflow_cli.evaluate import evaluate
@@ -94,6 +95,14 @@ app.command(
         "omniflow evaluate predictions.json --metrics bleu,meteor --output-json eval_results.json",
     ),
 )(evaluate)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow compare runs/baseline runs/vq --output report.html",
+        "omniflow compare runs/* --figures figures --markdown table.md",
+        "omniflow compare first.json second.json --metrics bleu,rouge --json",
+    ),
+)(compare)
 app.command(
     cls=Command,
     epilog=examples(

@@ -455,11 +455,14 @@ class OmniFlowModel(nn.Module):
     def write_files(self, folder: Path) -> None:
         """Write the files of `save_pretrained` into a folder that somebody else makes atomic."""
         write_tensors(folder / "model.safetensors", self.trained_state())
+        sizes = self.summary()
         config = {
             "format": FORMAT,
             "omniflow_version": __version__,
             **self.parts.to_dict(),
             "trains_backbone": self.trains_backbone,
+            "parameters": sizes["parameters"],
+            "trainable": sizes["trainable"],
             "backbone_identity": self.backbone.identity(),
             "weights_hash": content_hash(folder / "model.safetensors"),
         }

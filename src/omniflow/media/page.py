@@ -113,14 +113,19 @@ def figure(
 
 def _media(sample: Sample, reduction: Reduction) -> Iterator[str]:
     if sample.image is not None:
-        yield f'<img alt="" src="{_picture_uri(sample.image, reduction)}">'
+        yield f'<img alt="" src="{picture_uri(sample.image, reduction)}">'
     if sample.audio is not None:
-        yield f'<audio controls src="{_sound_uri(sample.audio, reduction)}"></audio>'
+        yield f'<audio controls src="{sound_uri(sample.audio, reduction)}"></audio>'
     if sample.text is not None:
         yield f"<p>{escape(sample.text)}</p>"
 
 
-def _picture_uri(image: Image, reduction: Reduction) -> str:
+def picture_uri(image: Image, reduction: Reduction) -> str:
+    """A picture as a data URI.
+
+    Raises:
+        DataError: If it has no pixels.
+    """
     side = reduction.longest_side
     if not all(image.size):
         raise DataError("the picture has no pixels")
@@ -140,7 +145,12 @@ def _encoded(image: Image, kind: str) -> bytes:
     return content.getvalue()
 
 
-def _sound_uri(audio: Audio, reduction: Reduction) -> str:
+def sound_uri(audio: Audio, reduction: Reduction) -> str:
+    """A sound as a data URI.
+
+    Raises:
+        DataError: If it cannot be heard.
+    """
     wave, rate = audio.waveform, audio.rate_hz
     if reduction.longest_s is not None and wave.ndim == 2:
         wave = wave[:, : max(1, round(reduction.longest_s * rate))]

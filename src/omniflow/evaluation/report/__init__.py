@@ -1,0 +1,1 @@
+"""report.html: a comparison, or one run, as a page that needs nothing but itself."""
