@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +81,9 @@ def _complete(
             out.write(chunk)
             digest.update(chunk)
             received(len(chunk))
+        # On the disk before its name says that it is whole.
+        out.flush()
+        os.fsync(out.fileno())
     return digest.hexdigest()
 
 

@@ -106,8 +106,6 @@ class RangeFile(io.RawIOBase):
         super().__init__()
         self.url = url
         self.size = size
-        #: Bytes read so far.
-        self.read_bytes = 0
         self._patience = patience
         self._at = 0
 
@@ -134,7 +132,6 @@ class RangeFile(io.RawIOBase):
         end = self.size if size is None or size < 0 else min(self.size, self._at + size)
         content = b"".join(read_range(self.url, self._at, end, self._patience))
         self._at = max(self._at, end)
-        self.read_bytes += len(content)
         return content
 
     def readall(self) -> bytes:

@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from zipfile import ZipFile
 
 import numpy as np
@@ -16,8 +20,9 @@ from omniflow.datasets.coco import CocoDataset
 from omniflow.datasets.llava_cc3m import LlavaCc3mDataset
 from omniflow.datasets.wikitext import WikitextDataset
 from omniflow.downloads.data import DataRequest, download_data
+from omniflow.downloads.folder import DownloadFolder
 from omniflow.downloads.manifest import Selection
-from omniflow.downloads.names import hub_data
+from omniflow.downloads.names import HubData, hub_data
 from omniflow.downloads.progress import DownloadReporter
 from omniflow.draft import Draft
 from omniflow.errors import DataError, OmniFlowError, UnknownNameError, UsageError
@@ -170,17 +175,46 @@ def test_what_was_begun_is_gone_on_with_where_it_broke_off(served, request_for, 
     assert received == whole - 5000
 
 
-def test_a_process_that_is_stopped_loses_the_part_in_work(served, request_for):
-    request = request_for("coco", workers=1)
-    with pytest.raises(KeyboardInterrupt):
-        fetch(request, Told(stop_after=60_000))
-    assert not request.folder.exists()
+def test_a_process_that_is_killed_loses_the_part_in_work(hub, layouts, served, tmp_path):
+    script = """
+import os, signal, sys
+from pathlib import Path
+from omniflow.downloads.data import DataRequest, download_data
+from omniflow.downloads.names import HubData
+from omniflow.downloads.progress import DownloadReporter
+class Killer(DownloadReporter):
+    count = 0
+    def received(self, count):
+        self.count += count
+        if self.count > 60_000:
+            os.kill(os.getpid(), signal.SIGKILL)
+data = HubData("coco", "coco", "lmms-lab/COCO-Caption", None, {"train": "val"})
+download_data(DataRequest(data, Path(sys.argv[1]), workers=1), Killer())
+"""
+    folder = tmp_path / "got" / "coco"
+    environment = {**os.environ, **hub.environment(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    assert not folder.exists()
     before = parts_sent(served)
     assert len(before) >= 4
     served.sent.clear()
-    report = fetch(request)
+    data = HubData("coco", "coco", "lmms-lab/COCO-Caption", None, {"train": "val"})
+    report = fetch(DataRequest(data, folder, workers=1))
     assert len(before.keys() & parts_sent(served).keys()) <= 1
-    assert len(CocoDataset(path=str(report.request.folder))) == len(CocoDataset())
+    assert report.manifest.records("val") == 52
+    assert len(CocoDataset(path=str(folder))) > 40
+
+
+def test_two_at_one_folder_are_one_too_many(served, request_for):
+    request = request_for("coco")
+    with (
+        DownloadFolder(request.folder).working(),
+        pytest.raises(UsageError, match="is being downloaded by another process"),
+    ):
+        fetch(request)
+    assert len(fetch(request).fetched) == 13
+    assert [file.name for file in request.folder.parent.iterdir()] == ["coco"]
 
 
 def test_bursts_are_waited_out(served, request_for):
