@@ -43,7 +43,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def start(context: typer.Context) -> None:
-    """Fetch data sets and models from the Hub, to train without it."""
+    """Fetch data sets and models of the Hub."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
