@@ -90,8 +90,8 @@ def paired_bootstrap(
     if any(figure.values is None and figure.statistics is None for figure in pair):
         return None
     places = _shared(first, second)
-    metric = metric or _made_anew(pair[0])
-    sums = [_sums(figure, rows, metric) for figure, rows in zip(pair, places, strict=True)]
+    metric = metric or metric_of(pair[0])
+    sums = [sums_of(figure, rows, metric) for figure, rows in zip(pair, places, strict=True)]
     if not all(np.isfinite(one.rows).all() for one in sums):
         return None
     tables = resampled_sums([one.rows for one in sums], resamples=resamples, seed=seed)
@@ -152,7 +152,8 @@ def _shared(first: Evaluation, second: Evaluation) -> tuple[list[int], list[int]
     return [mine for mine, _ in shared], [its for _, its in shared]
 
 
-def _made_anew(figure: Figure) -> Metric | None:
+def metric_of(figure: Figure) -> Metric | None:
+    """The metric behind a figure that is no mean, made anew of its name and options."""
     if figure.statistics is None or figure.component is None:
         return None
     from omniflow.assembly import construct_component
@@ -164,7 +165,17 @@ def _made_anew(figure: Figure) -> Metric | None:
     return made
 
 
-def _sums(figure: Figure, places: list[int], metric: Metric | None) -> Sums:
+def sums_of(figure: Figure, places: list[int], metric: Metric | None) -> Sums:
+    """What resamples of a figure are made of, of the records at some places.
+
+    Args:
+        figure: A figure that has those of single records.
+        places: Positions among its records.
+        metric: The metric, where the figure is no mean.
+
+    Raises:
+        DataError: If it is needed and None.
+    """
     if figure.statistics is None:
         assert figure.values is not None  # checked by the caller
         return Sums(figure.values[places][:, None], lambda total: float(total[0]) / len(places))
