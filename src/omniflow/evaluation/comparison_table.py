@@ -83,15 +83,16 @@ def difference_table(comparison: Comparison) -> Table:
 
 def markdown(comparison: Comparison) -> str:
     """The tables as Markdown, with the notes below them."""
-    parts = [_markdown_table(main_table(comparison))]
+    parts = [markdown_table(main_table(comparison))]
     if comparison.differences:
-        parts.append(_markdown_table(difference_table(comparison)))
+        parts.append(markdown_table(difference_table(comparison)))
     if notes := comparison.all_notes():
         parts.append("\n".join(f"- {_plain(note)}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table as Markdown, without its title and note."""
     alignments = ["---"] + ["---:"] * (len(table.headers) - 1)
     lines = [table.headers, alignments, *table.rows]
     return "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
