@@ -73,15 +73,15 @@ class Shares:
             processes: All of them.
             head_passes: `Objective.head_passes` of this process's batches.
         """
-        gathered = processes.gather(([dict(part) for part in counts], tuple(head_passes)))
+        gathered = processes.gather(([dict(part) for part in counts], list(head_passes)))
         everywhere = [parts for parts, _ in gathered]
         totals: dict[str, float] = {}
         for parts in everywhere:
             for part in parts:
                 for name, count in part.items():
                     totals[name] = totals.get(name, 0.0) + count
-        kinds = {(tuple(tuple(sorted(part)) for part in parts), n) for parts, n in gathered}
-        return cls(counts, totals, len(kinds) == 1)
+        kinds = [([sorted(part) for part in parts], list(n)) for parts, n in gathered]
+        return cls(counts, totals, all(kind == kinds[0] for kind in kinds))
 
     def key(self, term: str) -> str:
         """Under which name a term is counted.
