@@ -71,6 +71,30 @@ def test_a_corpus_of_one_record_is_sentence_bleu(both_references, number, expect
     assert value == pytest.approx(expected, abs=1e-6)  # printed with four decimals of 100
 
 
+def test_the_figure_of_a_record_is_sacrebleus_sentence_bleu(both_references, records):
+    import sacrebleu
+
+    corpus = [*both_references, *records(["a red", ""], [["a red box", "red"], ["a"]])]
+    expected = [
+        sacrebleu.sentence_bleu(record.prediction, list(record.references)).score / 100
+        for record in corpus
+    ]
+    values = BLEU().compute(corpus).records.values.tolist()
+    assert values == pytest.approx(expected, abs=1e-12)
+    assert values[3] > 0.5
+
+
+def test_a_script_without_spaces_is_split_when_told_and_noted_when_not(records):
+    corpus = records(["紅色圓圈在上"], [["紅色圓圈在下"]])
+    score = BLEU().compute(corpus)
+    assert score.value == 0.0
+    assert score.notes[0].startswith("1 of 1 records have references in a script without spaces")
+    for tokenizer in ("zh", "char"):
+        score = BLEU(tokenizer=tokenizer).compute(corpus)
+        assert score.details["precision_1"] == pytest.approx(5 / 6)
+        assert score.notes == []
+
+
 def test_a_prediction_equal_to_a_reference_scores_exactly_one(records):
     corpus = records(
         ["a red circle left of a blue square", "ein gelbes Dreieck über einem grünen Kreis"],

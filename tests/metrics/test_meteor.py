@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from omniflow.errors import ConfigError, DataError, UsageError
 from omniflow.interfaces.metric import Prediction
 from omniflow.metrics.meteor import METEOR
+from omniflow.metrics.meteor_no_synonyms import METEORNoSynonyms
 
 # The reference figures are printed with six decimals.
 PRINTED = 1e-6
@@ -81,6 +82,17 @@ def test_its_signature_says_whether_wordnet_was_used(nltk_data, both_references)
     assert METEOR().compute(both_references).signature["wordnet"] == "3.0"
     assert METEOR(synonyms="wordnet").compute(both_references).signature["wordnet"] == "3.0"
     assert METEOR(synonyms="none").compute(both_references).signature["wordnet"] == "none"
+
+
+def test_without_wordnet_it_is_reported_under_another_name(nltk_data, both_references):
+    score = METEOR().compute(both_references)
+    assert score.name == "meteor-no-synonyms"
+    assert "`omniflow download data wordnet` fetches it" in score.notes[0]
+    # Whoever asks for it so needs no note.
+    assert METEORNoSynonyms().compute(both_references).notes == []
+    install_wordnet(nltk_data)
+    score = METEOR().compute(both_references)
+    assert (score.name, score.notes) == (None, [])
 
 
 def test_synonyms_can_be_left_out_although_wordnet_is_there(nltk_data, records):
