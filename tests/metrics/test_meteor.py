@@ -87,7 +87,7 @@ def test_its_signature_says_whether_wordnet_was_used(nltk_data, both_references)
 def test_without_wordnet_it_is_reported_under_another_name(nltk_data, both_references):
     score = METEOR().compute(both_references)
     assert score.name == "meteor-no-synonyms"
-    assert "`omniflow download data wordnet` fetches it" in score.notes[0]
+    assert "omniflow download data wordnet installs it" in score.notes[0]
     # Whoever asks for it so needs no note.
     assert METEORNoSynonyms().compute(both_references).notes == []
     install_wordnet(nltk_data)
