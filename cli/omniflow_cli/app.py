@@ -16,6 +16,7 @@ from omniflow_cli.convert import convert
 from omniflow_cli.doctor import doctor
 from omniflow_cli.evaluate import evaluate
 from omniflow_cli.exits import exit_code_of
+from omniflow_cli.experiment import experiment
 from omniflow_cli.flags import Verbose
 from omniflow_cli.generate import generate
 from omniflow_cli.list_components import list_components
@@ -103,6 +104,14 @@ app.command(
         "omniflow compare first.json second.json --metrics bleu,rouge --json",
     ),
 )(compare)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow experiment baseline head-plus-refiner vq vq-plus-refiner --backbone tiny "
+        "--dataset scenes --seeds 0,1,2 --output-dir experiments/four",
+        "omniflow experiment tiny-baseline tiny-vq --seeds 0,1 --output-dir experiments/two",
+    ),
+)(experiment)
 app.command(
     cls=Command,
     epilog=examples(

@@ -11,7 +11,7 @@ from omniflow.recipe import shipped_recipes
 from omniflow.version import __version__
 
 COMMANDS = [
-    "sample", "train", "generate", "evaluate", "convert", "list-components", "show",
+    "sample", "train", "generate", "evaluate", "experiment", "convert", "list-components", "show",
     "list-recipes", "doctor", "download", "cache", "data",
 ]  # fmt: skip
 

@@ -50,6 +50,13 @@ def read_partials(output: Path, work: Mapping[str, Any]) -> dict[int, dict[str, 
     return found
 
 
+def works_begun(output: Path) -> list[Mapping[str, Any]]:
+    """What the work of each partial file is, as plain data; empty where it cannot be read."""
+    headers = [_whole_lines(path)[0][:1] for path in partial_paths(output)]
+    works = [lines[0].get("work") if lines else None for lines in headers]
+    return [work if isinstance(work, dict) else {} for work in works]
+
+
 def remove_partials(output: Path) -> None:
     """Remove the partial files of all processes."""
     for path in partial_paths(output):

@@ -1,0 +1,1 @@
+"""Experiments: several recipes, each with several seeds, trained, generated, scored, compared."""

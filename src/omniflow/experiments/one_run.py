@@ -1,0 +1,204 @@
+"""One run of an experiment: trained, tried out and scored, each as far as it isn't yet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from hashlib import file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from omniflow.assembly import checkpoint_folder, construct_component, load, read_config
+from omniflow.errors import DataError, UsageError
+from omniflow.evaluation.choices import choose_metrics, construct_metrics, fitting_metrics
+from omniflow.evaluation.entries import PREDICTIONS_NAME, RESULTS_NAME
+from omniflow.evaluation.predictions import read_predictions
+from omniflow.evaluation.results import read_results, write_results
+from omniflow.evaluation.scoring import evaluate_predictions
+from omniflow.experiments.changes import changes_between
+from omniflow.experiments.plan import plain_recipe
+from omniflow.experiments.watcher import Watcher
+from omniflow.generation.generate_file import generate_file
+from omniflow.generation.partial import remove_partials, works_begun
+from omniflow.generation.plan import GenerationPlan, plan_generation
+from omniflow.tasks import Task
+from omniflow.training.device import choose_device
+from omniflow.training.joined import JoinedDataset
+from omniflow.training.run_folder import RunFolder
+from omniflow.training.trainer import train
+from omniflow.version import __version__
+
+if TYPE_CHECKING:
+    from omniflow.experiments.options import ExperimentOptions
+    from omniflow.experiments.plan import PlannedRun
+    from omniflow.interfaces import Dataset
+    from omniflow.model import OmniFlowModel
+    from omniflow.recipe import Recipe
+    from omniflow.registry import Registry
+
+#: Longest reference in tokens that is scored, where an objective does not limit texts.
+MAX_LENGTH = 256
+
+#: Records that are generated at a time.
+BATCH_SIZE = 32
+
+#: Key of a prediction file under which stands what its texts were made by.
+MADE_BY = "experiment"
+
+
+def carry_out(
+    run: PlannedRun,
+    recipe: Recipe,
+    options: ExperimentOptions,
+    registry: Registry,
+    watcher: Watcher | None = None,
+) -> None:
+    """Train, generate and score; what stands already is left as it is.
+
+    Raises:
+        UsageError: If the folder holds the run of another recipe, or something does not fit.
+        TrainingError: If the loss is not finite, memory runs out or the disk is full.
+        InterruptedRunError: If Ctrl-C or SIGTERM came while training; the state is saved.
+    """
+    watcher = watcher or Watcher()
+    _train(run.folder, recipe, registry, watcher)
+    _generate(run.folder, recipe, options, registry, watcher)
+    _score(run.folder, options, registry)
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether all steps of a run are taken; what is written last says so."""
+    return (folder / "final" / "config.json").is_file()
+
+
+def _train(folder: Path, recipe: Recipe, registry: Registry, watcher: Watcher) -> None:
+    is_begun = (folder / "recipe.yaml").is_file()
+    if is_begun:
+        _check_recipe(folder, recipe)
+    if is_trained(folder):
+        return
+    is_resumable = RunFolder(folder).is_resumable
+    if is_begun and not is_resumable:
+        # Stopped before its first checkpoint: its first steps are taken again.
+        shutil.rmtree(folder)
+    with watcher.training(folder) as reporter:
+        train(recipe, output_dir=folder, registry=registry, resume=is_resumable, reporter=reporter)
+
+
+def _check_recipe(folder: Path, recipe: Recipe) -> None:
+    path = folder / "recipe.yaml"
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    changes = changes_between(before, plain_recipe(recipe))
+    if changes:
+        raise UsageError(
+            "the run in this folder is of another recipe",
+            where=str(path),
+            expected="the same recipe to go on with it",
+            notes=changes,
+        )
+
+
+def _generate(
+    folder: Path,
+    recipe: Recipe,
+    options: ExperimentOptions,
+    registry: Registry,
+    watcher: Watcher,
+) -> None:
+    place = checkpoint_folder(folder)
+    made_by = _made_by(place, recipe, options)
+    target = folder / PREDICTIONS_NAME
+    if _read_made_by(target) == made_by:
+        return
+    device = choose_device(recipe.training.device)
+    records = _records(recipe, options, registry)
+    model = load(place, registry=registry).to(device)
+    plan = _plan(model, recipe, options)
+    about = {"model": str(place), "split": options.split, MADE_BY: made_by}
+    if any(not made_by.items() <= work.items() for work in works_begun(target)):
+        # Begun with other options, which nobody asks for any more.
+        remove_partials(target)
+    with watcher.generating() as progress:
+        generate_file(
+            model, records, plan, target, about=about, work=made_by, batch_size=BATCH_SIZE,
+            limit=options.limit, progress=progress,
+        )  # fmt: skip
+
+
+def _plan(model: OmniFlowModel, recipe: Recipe, options: ExperimentOptions) -> GenerationPlan:
+    task = Task.parse(options.task)
+    max_length = recipe.objective.options.get("max_length", MAX_LENGTH)
+    return plan_generation(
+        model.backbone,
+        task,
+        noise_level=options.noise_level if "text" in task.given else 0.0,
+        steps=options.steps,
+        seed=options.generation_seed,
+        max_length=max_length,
+    )
+
+
+def _made_by(place: Path, recipe: Recipe, options: ExperimentOptions) -> dict[str, Any]:
+    """What texts are made by, as plain data: other predictions are made again."""
+    said = options.to_dict()
+    return {
+        "version": __version__,
+        "weights": read_config(place / "config.json").get("weights_hash"),
+        "datasets": plain_recipe(recipe)["dataset"],
+        **{
+            name: said[name]
+            for name in ("task", "noise_level", "steps", "split", "limit", "generation_seed")
+        },
+    }
+
+
+def _read_made_by(path: Path) -> Any:
+    """What the predictions in a file were made by; None where there are none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content.get(MADE_BY) if isinstance(content, dict) else None
+
+
+def _records(recipe: Recipe, options: ExperimentOptions, registry: Registry) -> Dataset:
+    """The records of the split, several datasets one after the other."""
+    parts: list[Dataset] = [
+        construct_component(registry, "dataset", choice, split=options.split)
+        for choice in recipe.dataset
+    ]
+    for part in parts:
+        part.restrict_to({"text", *Task.parse(options.task).given})
+    names = [choice.name for choice in recipe.dataset]
+    return parts[0] if len(parts) == 1 else JoinedDataset(parts, names)
+
+
+def _score(folder: Path, options: ExperimentOptions, registry: Registry) -> None:
+    predictions, results = folder / PREDICTIONS_NAME, folder / RESULTS_NAME
+    file = read_predictions(predictions)
+    names = options.metrics or fitting_metrics(file.records)
+    choices = choose_metrics(names, registry, where="--metrics")
+    wanted = [(choice.name, choice.options) for choice in choices.values()]
+    if _scored_by(results, predictions) == (wanted, options.resamples):
+        return
+    evaluation = evaluate_predictions(
+        file, construct_metrics(choices, registry), choices=choices,
+        resamples=options.resamples, path=predictions,
+    )  # fmt: skip
+    write_results(results, evaluation)
+
+
+def _scored_by(results: Path, predictions: Path) -> Any:
+    """The metrics of a result file and its resamples, if it is of these predictions."""
+    try:
+        evaluation = read_results(results)
+    except DataError:
+        return None
+    with predictions.open("rb") as file:
+        if evaluation.sha256 != file_digest(file, "sha256").hexdigest():
+            return None
+    figures = evaluation.figures.values()
+    drawn = [f.interval.resamples or 0 for f in figures if f.interval is not None]
+    return [(f.component, f.options) for f in figures], max(drawn, default=0)
