@@ -25,8 +25,8 @@ SETTINGS: Mapping[str, str] = {
         for name in (
             "batch_size", "epochs", "max_steps", "lr", "weight_decay", "warmup_steps", "grad_accum",
             "ema_decay", "lr_schedule", "min_lr", "early_stopping", "log_interval", "eval_interval",
-            "save_interval", "keep", "precision", "gradient_checkpointing", "compile", "workers",
-            "device", "seed", "cache",
+            "save_interval", "keep", "precision", "gradient_checkpointing", "compile", "shard",
+            "workers", "device", "seed", "cache",
         )
     },
     "tracker": "training.trackers",

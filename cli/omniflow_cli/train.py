@@ -111,6 +111,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    shard: Annotated[
+        bool | None,
+        typer.Option(
+            "--shard/--no-shard",
+            help="Each of several processes keeps a part of the trained weights; off.",
+            rich_help_panel=LOOP,
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         str | None, text("Processes that read samples ahead of the steps; 0.", "N", DATA)
     ] = None,

@@ -428,11 +428,17 @@ class OmniFlowModel(nn.Module):
             "notes": notes,
         }
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, state: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Write `model.safetensors` (trained parts only), `config.json` and a model card.
 
         The frozen backbone is a reference: id, revision and content hash. The folder is replaced
         as a whole, or left as it was.
+
+        Args:
+            folder: Where to.
+            state: What `trained_state` gives, put together by the caller where it lies in parts.
 
         Raises:
             UsageError: If the folder holds anything but a saved model, or is the current one.
@@ -450,11 +456,12 @@ class OmniFlowModel(nn.Module):
                 expected="a new or empty folder, or a saved model to replace",
             )
         with writing_folder(target) as temporary:
-            self.write_files(temporary)
+            self.write_files(temporary, state)
 
-    def write_files(self, folder: Path) -> None:
+    def write_files(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
         """Write the files of `save_pretrained` into a folder that somebody else makes atomic."""
-        write_tensors(folder / "model.safetensors", self.trained_state())
+        tensors = self.trained_state() if state is None else state
+        write_tensors(folder / "model.safetensors", tensors)
         sizes = self.summary()
         config = {
             "format": FORMAT,

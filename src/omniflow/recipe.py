@@ -87,6 +87,8 @@ class TrainingOptions:
         compile: Whether torch.compile makes kernels for the forward and backward pass. It takes
             minutes at the start, and again for batches of other shapes; results differ in their
             last bits.
+        shard: Whether each of several processes keeps a part of the trained weights, of their
+            gradients and of the optimizer's memory, in place of all of them.
         device: auto, cpu, cuda, cuda:1, mps; auto takes a GPU when there is one.
         workers: Processes that read samples ahead of the steps, so that reading takes no time of
             theirs; 0 for none. The run is the same to the last bit.
@@ -127,6 +129,7 @@ class TrainingOptions:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
     compile: bool = False
+    shard: bool = False
     device: str = "auto"
     workers: int = 0
     seed: int = 42

@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from omniflow.draft import Draft
-from omniflow.errors import CheckpointError, ConfigError, PluginError, TrainingError
+from omniflow.errors import CheckpointError, ConfigError, PluginError, TrainingError, UsageError
+from omniflow.recipe import TrainingOptions
 from omniflow.resolve import resolve
 from omniflow.training.launch import launch
 from omniflow.training.processes import LostProcessError, Processes
+from omniflow.training.sharding import check_sharding
 from omniflow.training.step import Shares
 from omniflow.training.trainer import train
 from omniflow_cli.many_processes import process_count
@@ -61,7 +63,10 @@ def assert_same_run(one, other):
             assert right[name] == expected, name
     for file in ("final/model.safetensors", "latest/training_state/tensors.safetensors"):
         left, right = (load_file(folder / file) for folder in (one, other))
-        assert left.keys() == right.keys()
+        # In parts, a weight that no loss depends on has a gradient of zero, and else none.
+        unused = {name for name in right.keys() - left.keys() if not right[name].any()}
+        unused |= {f"{name.rsplit('.', 1)[0]}.step" for name in unused}
+        assert left.keys() == right.keys() - unused
         for name, tensor in left.items():
             # Attention does not depend on the bias of its keys: its gradient is a rounding error,
             # of which the optimizer makes steps of full length.
@@ -96,6 +101,10 @@ registry = load_plugins().registry
 for folder in first:
     recipe = resolve(Draft.from_file(f"{folder}.yaml"), registry)
     train(recipe, output_dir=folder, registry=registry)
+    longer = Path(f"{folder}-longer.yaml")
+    if longer.exists():
+        recipe = resolve(Draft.from_file(longer), registry)
+        train(recipe, output_dir=folder, registry=registry, resume=True)
 said = ["--recipe", f"{last}.yaml", "--output-dir", str(last), "--num-processes", "2"]
 sys.exit(main(["train", *said]))
 """
@@ -104,18 +113,27 @@ sys.exit(main(["train", *said]))
 def test_two_processes_agree_with_one_that_has_twice_the_batch(recipe, registry, tmp_path):
     kinds = {
         "reduced": ("flow", 1), "added": ("flow", 2), "gaps": ("flow", 1),
-        "texts": ("text-decoder", 1),
+        "sharded": ("flow", 2), "sharded-texts": ("text-decoder", 1), "texts": ("text-decoder", 1),
     }  # fmt: skip
+    sharded = {"ema_decay": 0.5, "gradient_checkpointing": True, "weight_decay": 0.0}
 
     def recipe_of(name, size, **training):
         objective, parts = kinds[name]
         sizes = {"batch_size": size, "grad_accum": parts, "eval_batches": 1}
         data = {"data": ("csv", "gaps.csv"), "bad_records": 1.0} if name == "gaps" else {}
-        return recipe(objective, **sizes, **data, **training)
+        said = sharded if name == "sharded" else {}
+        return recipe(objective, **sizes, **data, **said, **training)
 
     for name in kinds:
         train(recipe_of(name, 8), output_dir=tmp_path / f"{name}-one", registry=registry)
-        (tmp_path / f"{name}.yaml").write_text(recipe_of(name, 4).to_yaml())
+        is_sharded = name.startswith("sharded")
+        (tmp_path / f"{name}.yaml").write_text(recipe_of(name, 4, shard=is_sharded).to_yaml())
+        if is_sharded:
+            # Goes on in two processes as well.
+            longer = recipe_of(name, 8, max_steps=4)
+            train(longer, output_dir=tmp_path / f"{name}-one", registry=registry, resume=True)
+            longer = recipe_of(name, 4, max_steps=4, shard=True)
+            (tmp_path / f"{name}-longer.yaml").write_text(longer.to_yaml())
     folders = [str(tmp_path / name) for name in kinds]
     assert launch([sys.executable, "-c", WORKER, *folders], 2) == 0
     for name in kinds:
@@ -172,6 +190,19 @@ def test_one_process_agrees_with_itself():
     assert alone.sum({"a": 0.5}) == {"a": 0.5}
     with pytest.raises(ConfigError):
         alone.on_main(lambda: (_ for _ in ()).throw(ConfigError("a", 1, expected="2")))
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_what_accelerate_would_do_to_the_weights_is_refused(monkeypatch, name):
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(UsageError, match=f"accelerate is set to use {name}.*--shard"):
+        Processes.join("cpu")
+
+
+@pytest.mark.parametrize("other", [{"precision": "fp16"}, {"compile": True}])
+def test_what_does_not_work_in_parts_is_refused(other):
+    with pytest.raises(ConfigError, match="training.shard is True, expected false with"):
+        check_sharding(TrainingOptions(shard=True, **other))
 
 
 def test_several_processes_need_devices_that_they_can_share(monkeypatch):

@@ -110,6 +110,13 @@ class Objective(ABC):
         """How often the losses of a batch call the head, which processes have to agree on."""
         return 1
 
+    def passes(self, batch: Batch) -> Sequence[str]:
+        """Names of what the losses of a batch have the model do, in order.
+
+        Processes that each keep a part of the weights have to do the same in the same order.
+        """
+        return ()
+
     @abstractmethod
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
         """Sums over one validation batch (scalars), so that batches of any size add up."""

@@ -279,6 +279,10 @@ class FlowObjective(Objective):
         """One for every part that makes text."""
         return sum("text" in part.plan.made for part in cast(FlowBatch, batch).parts)
 
+    def passes(self, batch: Batch) -> list[str]:
+        """The task of every part, and the streams that are read for it."""
+        return [f"{part.plan.task} of {part.plan.streams}" for part in cast(FlowBatch, batch).parts]
+
     def measure(self, model: OmniFlowModel, batch: Batch) -> Mapping[str, Tensor]:
         """Squared errors of every task, what is given being clean and nothing dropped.
 

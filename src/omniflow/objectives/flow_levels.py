@@ -135,6 +135,14 @@ class FlowPlan:
     has_clip: bool
 
     @property
+    def streams(self) -> tuple[str, ...]:
+        """The modalities that the transformer reads, `clip` among them."""
+        present = [
+            name for name, level in zip(MODALITIES, self.levels, strict=True) if level is not None
+        ]
+        return (*present, *(["clip"] if self.has_clip else []))
+
+    @property
     def made(self) -> tuple[str, ...]:
         """The modalities that have a loss."""
         return self.task.made

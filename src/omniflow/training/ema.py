@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from omniflow.errors import CheckpointError, ConfigError
+from omniflow.training.sharded_tensors import is_sharded, own_part, sharded_like
 
 _PREFIX = "ema."
 
@@ -100,7 +101,7 @@ class WeightAverage:
         decay = self.schedule.at(self.updates)
         for name, parameter in self.parameters.items():
             if parameter.requires_grad and decay > 0:
-                self.shadows[name].lerp_(parameter, 1 - decay)
+                own_part(self.shadows[name]).lerp_(own_part(parameter), 1 - decay)
             else:
                 self.shadows[name].copy_(parameter)
 
@@ -137,7 +138,7 @@ class WeightAverage:
                 expected="a checkpoint of a run with the same model and training.ema_decay",
             )
         for name, tensor in stored.items():
-            self.shadows[name].copy_(tensor)
+            self.shadows[name].copy_(sharded_like(tensor, self.shadows[name]))
         self.updates = updates
 
     @torch.no_grad()
@@ -145,7 +146,14 @@ class WeightAverage:
         for name, parameter in self.parameters.items():
             self.shadows[name].copy_(parameter)
 
+    @torch.no_grad()
     def _swap(self) -> None:
         # Storages change places: nothing is copied, and values return to the last bit.
         for name, parameter in self.parameters.items():
-            parameter.data, self.shadows[name] = self.shadows[name], parameter.data
+            if is_sharded(parameter):
+                # torch sends the storage that it knows: here it is the values that change places.
+                own = parameter.clone()
+                parameter.copy_(self.shadows[name])
+                self.shadows[name] = own
+            else:
+                parameter.data, self.shadows[name] = self.shadows[name], parameter.data

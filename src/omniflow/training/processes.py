@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
-from omniflow.errors import ConfigError, OmniFlowError, TrainingError
+from omniflow.errors import ConfigError, OmniFlowError, TrainingError, UsageError
 
 T = TypeVar("T")
 
@@ -21,6 +21,10 @@ _LOST = (
     "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out", "timed out",
     "connectFullMesh", "NCCL", "Socket Timeout",
 )  # fmt: skip
+
+
+#: What accelerate lets a launcher choose.
+_PLUGINS = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 class LostProcessError(TrainingError):
@@ -62,6 +66,7 @@ class Processes:
         Raises:
             ConfigError: If several processes cannot share that device.
         """
+        _check_environment()
         if not is_one_of_many():
             return cls()
         has_gpu = torch.cuda.is_available()
@@ -159,6 +164,22 @@ class Processes:
         if self.count > 1:
             for tensor in tensors:
                 distributed.broadcast(tensor, src=0)
+
+
+def _check_environment() -> None:
+    """Refuse what `accelerate launch` is set to do and this loop does by itself, or not at all.
+
+    Raises:
+        UsageError: If there is any.
+    """
+    for name in _PLUGINS:
+        variable = f"ACCELERATE_USE_{name}"
+        if os.environ.get(variable, "false").lower() in ("1", "true"):
+            raise UsageError(
+                f"accelerate is set to use {name}, which this loop does not leave to it",
+                where=variable,
+                expected="a configuration without it; --shard cuts weights into parts (FSDP2)",
+            )
 
 
 @contextmanager

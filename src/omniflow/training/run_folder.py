@@ -104,6 +104,7 @@ class RunFolder:
     def save_checkpoint(
         self,
         model: OmniFlowModel,
+        weights: Mapping[str, Tensor],
         tensors: Mapping[str, Tensor],
         state: Mapping[str, Any],
         *,
@@ -112,14 +113,15 @@ class RunFolder:
         """Write `checkpoints/step-N`, point `latest` at it, and remove the oldest.
 
         Args:
-            model: Whose trained parts are written.
+            model: What is saved.
+            weights: Its trained tensors, whole.
             tensors: Optimizer state and the like, by name.
             state: Plain data: step, best figure so far, ...
             keep: How many step checkpoints stay.
         """
         folder = self.step_folder(state["step"])
         with writing_folder(folder) as temporary:
-            model.write_files(temporary)
+            model.write_files(temporary, weights)
             write_tensors(temporary / STATE_FOLDER / "tensors.safetensors", tensors)
             write_json(temporary / STATE_FOLDER / "state.json", state)
         self._point_latest_at(folder)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from omniflow.errors import CheckpointError
+from omniflow.training.sharded_tensors import sharded_like
 
 _PREFIX = "optimizer."
 
@@ -31,19 +32,19 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
     Raises:
         CheckpointError: If it is the memory of other parameters.
     """
-    shapes = {name: parameter.shape for name, parameter in _named(optimizer)}
-    places = {name: place for place, name in enumerate(shapes)}
+    parameters = dict(_named(optimizer))
+    places = {name: place for place, name in enumerate(parameters)}
     state: dict[int, dict[str, Tensor]] = {}
     for full_name, value in tensors.items():
         if not full_name.startswith(_PREFIX):
             continue
         name, key = full_name.removeprefix(_PREFIX).rsplit(".", 1)
-        if name not in places or value.shape not in (shapes[name], torch.Size()):
+        if name not in places or value.shape not in (parameters[name].shape, torch.Size()):
             raise CheckpointError(
                 f"the optimizer's memory of {name} ({key}, {list(value.shape)}) fits no parameter",
                 expected="a checkpoint of this version, of a run that trains the same parts",
             )
-        state.setdefault(places[name], {})[key] = value
+        state.setdefault(places[name], {})[key] = sharded_like(value, parameters[name])
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

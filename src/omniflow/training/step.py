@@ -44,6 +44,9 @@ class LossModule(nn.Module):
             losses = self.objective.losses(model, batch)
         return dict(losses.terms), dict(losses.weights)
 
+    def meet(self) -> None:
+        """Nothing; for what has to be called before the first step."""
+
 
 @dataclass(frozen=True)
 class Shares:

@@ -26,6 +26,8 @@ from omniflow.training.reading import SampleReader
 from omniflow.training.reporter import Reporter, RunResult
 from omniflow.training.run_folder import RunFolder
 from omniflow.training.schedule import Plan
+from omniflow.training.sharded_tensors import gathered
+from omniflow.training.sharding import check_sharding
 from omniflow.training.skipped import SkippedRecords
 from omniflow.training.splits import open_datasets
 from omniflow.training.state import optimizer_tensors
@@ -76,6 +78,7 @@ def train(
     with failures_told(device, "while the model was read"):
         model = assemble(recipe, registry, device=device)
     objective.check(model)
+    check_sharding(recipe.training)
     loop = TrainingLoop(
         recipe, model, objective, training_set, validation_set, folder,
         watchers.reporter, processes,
@@ -192,7 +195,7 @@ class TrainingLoop:
         trained, tensors, state = self.folder.read_checkpoint()
         config = read_config(self.folder.latest / "config.json")
         check_backbone(self.model, config["backbone_identity"], self.folder.latest)
-        self.model.load_trained_state(trained, where=str(self.folder.latest))
+        self.updates.restore_weights(trained, str(self.folder.latest))
         self.updates.restore(tensors, state)
         self.figures.restore(tensors, state)
         if self.average is not None:
@@ -324,7 +327,8 @@ class TrainingLoop:
         started = time.perf_counter()
         self._share_buffers()
         with self._averaged():
-            figures = self.validation.measure(self.step, self.folder.kept())
+            with self.updates.whole():
+                figures = self.validation.measure(self.step, self.folder.kept())
             is_best = self.validation.take(figures)
             if is_best:
                 self._save_model("best")
@@ -342,7 +346,10 @@ class TrainingLoop:
 
     def _save_model(self, name: str) -> None:
         self._share_buffers()
-        self.processes.on_main(lambda: self.model.save_pretrained(self.folder.path / name))
+        weights = gathered(self.model.trained_state(), self.processes)
+        self.processes.on_main(
+            lambda: self.model.save_pretrained(self.folder.path / name, state=weights)
+        )
 
     def _save(self) -> None:
         self._share_buffers()
@@ -362,8 +369,10 @@ class TrainingLoop:
             tensors |= self.average.tensors()
             state["ema_updates"] = self.average.updates
         keep = self.options.keep
+        tensors = gathered(tensors, self.processes)
+        weights = gathered(self.model.trained_state(), self.processes)
         self.processes.on_main(
-            lambda: self.folder.save_checkpoint(self.model, tensors, state, keep=keep)
+            lambda: self.folder.save_checkpoint(self.model, weights, tensors, state, keep=keep)
         )
         self.saved = self.folder.step_folder(self.step)
         self.reporter.saved(self.saved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,8 @@ from omniflow.training.figures import SKIPPED_STEPS
 from omniflow.training.optimizer import make_optimizer, set_lr
 from omniflow.training.parallel import make_accelerator
 from omniflow.training.recomputing import recompute_activations
+from omniflow.training.sharded_tensors import is_sharded, sharded_like
+from omniflow.training.sharding import Shards
 from omniflow.training.state import restore_optimizer
 from omniflow.training.step import LossModule, Shares
 
@@ -65,9 +67,17 @@ class Updates:
         losses = LossModule(model, objective, options.precision)
         if options.compile:
             compile_module(losses)
-        self.module, prepared = self.accelerator.prepare(losses, make_optimizer(model, options))
-        # What accelerate lays around it is for scripts that leave accumulation to it.
-        self.optimizer: torch.optim.Optimizer = prepared.optimizer
+        self.shards: Shards | None = None
+        self.module: torch.nn.Module = losses
+        if options.shard and processes.count > 1:
+            self.shards = Shards(losses, processes, model.device.type)
+            # It has to be given the parts.
+            self.optimizer: torch.optim.Optimizer = make_optimizer(model, options)
+        else:
+            made = make_optimizer(model, options)
+            self.module, prepared = self.accelerator.prepare(losses, made)
+            # What accelerate lays around it is for scripts that leave accumulation to it.
+            self.optimizer = prepared.optimizer
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=options.precision == "fp16")
 
     def take(self, step: int, batches: Sequence[Batch], lr: float) -> None:
@@ -87,6 +97,7 @@ class Updates:
             [self.objective.head_passes(batch) for batch in batches],
         )
         self._check_alike(shares, step)
+        self._check_passes(batches, step)
         # Walks through every frozen module, which takes as long as a small batch's tokens.
         if not self.model.training:
             self.model.train()
@@ -101,12 +112,31 @@ class Updates:
         norm = self.accelerator.clip_grad_norm_(
             self.model.trainable_parameters(), self.options.grad_clip
         )
+        if is_sharded(norm):
+            norm = norm.full_tensor()
         self._add_norm(norm / self.processes.count)
         self.figures.count(("loss", "grad_norm", *shares.totals))
         set_lr(self.optimizer, lr)
         # The fused optimizer looks on the device whether the step is to be skipped.
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    def whole(self) -> AbstractContextManager[None]:
+        """While entered, the model's weights are whole here, to be used or saved, not changed."""
+        return nullcontext() if self.shards is None else self.shards.whole()
+
+    def restore_weights(self, trained: Mapping[str, Tensor], where: str) -> None:
+        """Give the model the weights of a checkpoint.
+
+        Raises:
+            CheckpointError: If they are not those of this model.
+        """
+        targets = self.model.trained_state()
+        parts = {
+            name: sharded_like(tensor, targets[name]) if name in targets else tensor
+            for name, tensor in trained.items()
+        }
+        self.model.load_trained_state(parts, where=where)
 
     def check_scale(self, step: int, kept: str) -> None:
         """Stop when no scale of the loss is left at which gradients are finite.
@@ -160,6 +190,19 @@ class Updates:
             expected="samples that all serve the same tasks, a larger --batch-size, or one process",
         )
 
+    def _check_passes(self, batches: Sequence[Batch], step: int) -> None:
+        """Refuse a step in which a process would wait for ever for weights nobody else needs."""
+        if self.shards is None:
+            return
+        passes = [list(self.objective.passes(batch)) for batch in batches]
+        everywhere = self.processes.gather(passes)
+        if any(one != everywhere[0] for one in everywhere):
+            raise DataError(
+                f"the batches of step {step + 1} serve different tasks in different processes, "
+                "which weights that lie in parts (training.shard) cannot take",
+                expected="samples that all serve the same tasks, or --no-shard",
+            )
+
     @property
     def _is_reduced_here(self) -> bool:
         """Whether gradients are averaged over the processes once, after several batches.
@@ -167,7 +210,8 @@ class Updates:
         Left to torch, that would be done in the last one's backward pass, which leaves out what
         only the others have used.
         """
-        return self.processes.count > 1 and self.options.grad_accum > 1
+        several = self.processes.count > 1 and self.options.grad_accum > 1
+        return several and self.shards is None
 
     def _seed(self, step: int, part: int) -> None:
         """Seed torch's generator, for what draws from it besides: dropout and the like."""
