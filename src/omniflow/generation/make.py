@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from omniflow.errors import OmniFlowError
+from omniflow.generation.rate import rate_texts
 from omniflow.generation.slots import in_slots, slots_of
 from omniflow.interfaces import Audio, Sample, TokenScores
-from omniflow.objectives.token_scores import score_tokens
 from omniflow.sampling.noise import SeededNoise
 from omniflow.sampling.sampler import sample_latents
 from omniflow.seeds import mixed_seed
@@ -91,7 +91,7 @@ def make_batch(
         latents = torch.stack([cast(Tensor, row.text_latents) for row in rows])
         seeds = [mixed_seed(mixed_seed(plan.seed, number), _TOKENS) for number in numbers]
         texts = model.backbone.decode_text(latents, plan.decoding, seeds=seeds)
-        scores = _scores(model, latents, listed, plan.max_length, is_alone=slots is not None)
+        scores = rate_texts(model.backbone, latents, samples, plan.max_length, slots=slots)
     return {
         number: Made(sample, text, row.image, row.audio, rated)
         for number, sample, text, row, rated in zip(
@@ -117,33 +117,3 @@ def _rows(
     sounds = backbone.decode_audio(latents["audio"]) if "audio" in latents else nothing
     texts = latents.get("text", nothing)
     return [_Row(*row) for row in zip(texts, images, sounds, strict=True)]
-
-
-def _scores(
-    model: OmniFlowModel,
-    latents: Tensor,
-    samples: Sequence[Sample],
-    max_length: int,
-    *,
-    is_alone: bool,
-) -> list[TokenScores | None]:
-    """How the decoder rates the samples' own texts, as far as they have one.
-
-    Args:
-        model: The model.
-        latents: Text latents [samples, tokens, latent_dim].
-        samples: The records.
-        max_length: Longest text that is rated.
-        is_alone: One text at a time, so that the padding of others shows in no digit.
-    """
-    rated = [number for number, sample in enumerate(samples) if sample.text is not None]
-    found: list[TokenScores | None] = [None] * len(samples)
-    groups = [[number] for number in rated] if is_alone else [rated] if rated else []
-    for group in groups:
-        texts = [cast(str, samples[number].text) for number in group]
-        tokens = model.backbone.tokenise(texts, max_length=max_length)
-        sums = score_tokens(model.backbone, latents[group], tokens)
-        columns = zip(sums.count.tolist(), sums.nll.tolist(), sums.correct.tolist(), strict=True)
-        for number, (count, nll, correct) in zip(group, columns, strict=True):
-            found[number] = TokenScores(count=count, nll=nll, correct=correct)
-    return found
