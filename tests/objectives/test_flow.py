@@ -209,6 +209,18 @@ def test_every_sample_of_a_batch_of_unlike_ones_serves_a_task_that_it_can(model)
         assert sorted(len(call[2]) for call in model.backbone.calls) == [1, 2]
 
 
+def test_passes_are_told_apart_by_task_and_by_what_is_read(model):
+    def passes(samples, tasks, **options):
+        objective = FlowObjective(tasks=tasks, **NEVER, clip_probability=0, **options)
+        return objective.passes(collated(objective, model, samples))
+
+    mixed = [sample(0, without=("audio",)), sample(1, without=("image",))]
+    all_streams = "('image', 'text', 'audio')"
+    assert passes(SAMPLES, ["t2i"]) == [f"t2i of {all_streams}"]
+    assert passes(SAMPLES, ["t2i"], absent_noise_share=0) == ["t2i of ('image', 'text')"]
+    assert set(passes(mixed, ["t2i", "t2a"])) == {f"t2i of {all_streams}", f"t2a of {all_streams}"}
+
+
 def test_parts_of_a_batch_make_the_losses_of_the_whole(model):
     own = {Task.parse(name): 1.0 for name in ("t2t", "i2t")}
     texts = [

@@ -2,13 +2,21 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from omniflow.draft import Draft
-from omniflow.errors import CheckpointError, ConfigError, PluginError, TrainingError, UsageError
+from omniflow.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    PluginError,
+    TrainingError,
+    UsageError,
+)
 from omniflow.recipe import TrainingOptions
 from omniflow.resolve import resolve
 from omniflow.training.launch import launch
@@ -16,6 +24,7 @@ from omniflow.training.processes import LostProcessError, Processes
 from omniflow.training.sharding import check_sharding
 from omniflow.training.step import Shares
 from omniflow.training.trainer import train
+from omniflow.training.updates import Updates
 from omniflow_cli.many_processes import process_count
 
 LINES = [f"{'word ' * (number % 7)}number {number}" for number in range(24)]
@@ -203,6 +212,21 @@ def test_what_accelerate_would_do_to_the_weights_is_refused(monkeypatch, name):
 def test_what_does_not_work_in_parts_is_refused(other):
     with pytest.raises(ConfigError, match="training.shard is True, expected false with"):
         check_sharding(TrainingOptions(shard=True, **other))
+
+
+def test_processes_with_parts_of_the_weights_have_to_do_the_same():
+    def check(*passes):
+        own, *others = passes
+        updates = SimpleNamespace(
+            shards=object(),
+            objective=SimpleNamespace(passes=lambda batch: own),
+            processes=SimpleNamespace(gather=lambda value: [value, *[[one] for one in others]]),
+        )
+        Updates._check_passes(updates, ["a batch"], step=4)
+
+    check(["t2i"], ["t2i"])
+    with pytest.raises(DataError, match="step 5 serve different tasks in different processes"):
+        check(["t2i"], ["t2i", "t2a"])
 
 
 def test_several_processes_need_devices_that_they_can_share(monkeypatch):
