@@ -134,7 +134,7 @@ def experiment(
     from omniflow.experiments.carry_out import default_jobs, run_experiment
     from omniflow_cli.experiment_progress import ExperimentProgress
 
-    watcher = ExperimentProgress(len(settled) * len(chosen_seeds))
+    watcher = ExperimentProgress()
     for failure in failures:
         watcher.failed(failure)
     outcome = run_experiment(

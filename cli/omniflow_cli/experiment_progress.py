@@ -19,23 +19,18 @@ if TYPE_CHECKING:
 
 
 class ExperimentProgress(Watcher):
-    """A line for every run that begins and ends, and bars or lines for what is done here.
+    """A line for every run that begins and ends, and bars or lines for what is done here."""
 
-    Args:
-        total: Number of runs.
-    """
-
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self) -> None:
+        self.left = 0
         self.ended = 0
-        self.before: set[Path] = set()
         self.started = time.monotonic()
 
-    def planned(self, runs: Sequence[PlannedRun], done: Sequence[PlannedRun], jobs: int) -> None:
+    def planned(self, runs: Sequence[PlannedRun], left: Sequence[PlannedRun], jobs: int) -> None:
         """How many runs there are."""
-        self.total = len(runs)
-        self.before = {run.folder for run in done}
-        before = f", {len(done)} of them done before" if done else ""
+        self.left = len(left)
+        done = len(runs) - len(left)
+        before = f", {done} of them done before" if done else ""
         several = f"{jobs} at a time; each says more in its .log" if jobs > 1 else "one at a time"
         render.note(f"{len(runs)} runs{before}, {several}")
 
@@ -47,12 +42,11 @@ class ExperimentProgress(Watcher):
 
     def begun(self, run: PlannedRun) -> None:
         """A run begins."""
-        if run.folder not in self.before:
-            render.note(f"{run.title}: {run.folder}")
+        render.note(f"{run.title}: {run.folder}")
 
     @contextmanager
     def training(self, folder: Path) -> Iterator[Reporter | None]:
-        """As `omniflow train` shows it; a run that is done before is passed over in silence."""
+        """As `omniflow train` shows it."""
         with reporting(folder) as reporter:
             yield reporter
 
@@ -64,22 +58,19 @@ class ExperimentProgress(Watcher):
 
     def finished(self, run: PlannedRun) -> None:
         """A run is done; how long the others will take, were they all alike."""
-        self._count(f"{run.title}: done", run.folder)
+        self._count(f"{run.title}: done")
 
     def failed(self, failure: Failure) -> None:
-        """A run has failed."""
+        """A recipe does not fit, or a run has failed."""
         told = f"{failure.title}: failed: {failure.problem}"
         if failure.seed is None:
             render.note(told)
         else:
-            self._count(told, None)
+            self._count(told)
 
-    def _count(self, told: str, folder: Path | None) -> None:
+    def _count(self, told: str) -> None:
         self.ended += 1
-        new = self.ended - len(self.before)
-        if folder in self.before:
-            return
         minutes = (time.monotonic() - self.started) / 60
-        left = self.total - self.ended
-        about = f", about {minutes / new * left:.0f} min left" if new > 0 and left > 0 else ""
-        render.note(f"{told} ({self.ended} of {self.total}{about})")
+        to_come = self.left - self.ended
+        about = f", about {minutes / self.ended * to_come:.0f} min left" if to_come else ""
+        render.note(f"{told} ({self.ended} of {self.left}{about})")

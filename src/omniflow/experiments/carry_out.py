@@ -12,9 +12,8 @@ from omniflow.assembly import construct_component
 from omniflow.cache.frozen import open_cache
 from omniflow.errors import ConfigError, OmniFlowError
 from omniflow.evaluation.choices import choose_metrics
-from omniflow.evaluation.entries import RESULTS_NAME
 from omniflow.experiments.failures import Failure, attempted
-from omniflow.experiments.one_run import carry_out, is_trained
+from omniflow.experiments.one_run import carry_out, is_done, is_trained
 from omniflow.experiments.options import ExperimentOptions
 from omniflow.experiments.plan import ExperimentFolder, PlannedRun, check_seeds, with_seed
 from omniflow.experiments.pool import claimed, in_processes
@@ -97,15 +96,14 @@ def run_experiment(
     with claimed(output_dir) as claim:
         folder.write(recipes, options)
         runs = list(folder.runs(list(recipes), seeds))
-        done = [run for run in runs if is_trained(run.folder)]
-        scored = [run for run in done if (run.folder / RESULTS_NAME).is_file()]
-        watcher.planned(runs, scored, jobs)
-        if len(done) < len(runs):
+        left = [run for run in runs if not _is_done(run, recipes, options, registry)]
+        watcher.planned(runs, left, jobs)
+        if not all(is_trained(run.folder) for run in left):
             _do_frozen_work(recipes, len(seeds), registry, watcher)
         if jobs > 1:
-            failed = in_processes(runs, output_dir, jobs=jobs, watcher=watcher, claim=claim)
+            failed = in_processes(left, output_dir, jobs=jobs, watcher=watcher, claim=claim)
         else:
-            failed = _here(runs, recipes, options, registry, watcher)
+            failed = _here(left, recipes, options, registry, watcher)
         every = (*failures, *failed)
         unsuccessful = {(failure.name, failure.seed) for failure in failed}
         successful = [run for run in runs if (run.name, run.seed) not in unsuccessful]
@@ -145,6 +143,19 @@ def _check(
         raise ConfigError("jobs", jobs, expected="a whole number >= 1")
     check_task(Task.parse(options.task, where="--task"))
     choose_metrics(options.metrics, registry, where="--metrics")
+
+
+def _is_done(
+    run: PlannedRun,
+    recipes: Mapping[str, Recipe],
+    options: ExperimentOptions,
+    registry: Registry,
+) -> bool:
+    """Whether nothing is left to do; what is damaged is for the run to find."""
+    try:
+        return is_done(run.folder, with_seed(recipes[run.name], run.seed), options, registry)
+    except OmniFlowError:
+        return False
 
 
 def _here(

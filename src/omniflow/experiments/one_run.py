@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +32,12 @@ from omniflow.training.trainer import train
 from omniflow.version import __version__
 
 if TYPE_CHECKING:
+    from omniflow.evaluation.predictions import PredictionFile
     from omniflow.experiments.options import ExperimentOptions
     from omniflow.experiments.plan import PlannedRun
     from omniflow.interfaces import Dataset
     from omniflow.model import OmniFlowModel
-    from omniflow.recipe import Recipe
+    from omniflow.recipe import Choice, Recipe
     from omniflow.registry import Registry
 
 #: Longest reference in tokens that is scored, where an objective does not limit texts.
@@ -66,6 +68,17 @@ def carry_out(
     _train(run.folder, recipe, registry, watcher)
     _generate(run.folder, recipe, options, registry, watcher)
     _score(run.folder, options, registry)
+
+
+def is_done(folder: Path, recipe: Recipe, options: ExperimentOptions, registry: Registry) -> bool:
+    """Whether a run is trained, and tried out and scored as these options say."""
+    if not is_trained(folder):
+        return False
+    made_by = _made_by(checkpoint_folder(folder), recipe, options)
+    if _read_made_by(folder / PREDICTIONS_NAME) != made_by:
+        return False
+    choices = _metrics(read_predictions(folder / PREDICTIONS_NAME), options, registry)
+    return _is_scored(folder, choices, options)
 
 
 def is_trained(folder: Path) -> bool:
@@ -175,30 +188,36 @@ def _records(recipe: Recipe, options: ExperimentOptions, registry: Registry) -> 
     return parts[0] if len(parts) == 1 else JoinedDataset(parts, names)
 
 
-def _score(folder: Path, options: ExperimentOptions, registry: Registry) -> None:
-    predictions, results = folder / PREDICTIONS_NAME, folder / RESULTS_NAME
-    file = read_predictions(predictions)
+def _metrics(
+    file: PredictionFile, options: ExperimentOptions, registry: Registry
+) -> dict[str, Choice]:
+    """The metrics that were asked for, or those that suit the predictions."""
     names = options.metrics or fitting_metrics(file.records)
-    choices = choose_metrics(names, registry, where="--metrics")
-    wanted = [(choice.name, choice.options) for choice in choices.values()]
-    if _scored_by(results, predictions) == (wanted, options.resamples):
+    return choose_metrics(names, registry, where="--metrics")
+
+
+def _score(folder: Path, options: ExperimentOptions, registry: Registry) -> None:
+    file = read_predictions(folder / PREDICTIONS_NAME)
+    choices = _metrics(file, options, registry)
+    if _is_scored(folder, choices, options):
         return
     evaluation = evaluate_predictions(
         file, construct_metrics(choices, registry), choices=choices,
-        resamples=options.resamples, path=predictions,
+        resamples=options.resamples, path=folder / PREDICTIONS_NAME,
     )  # fmt: skip
-    write_results(results, evaluation)
+    write_results(folder / RESULTS_NAME, evaluation)
 
 
-def _scored_by(results: Path, predictions: Path) -> Any:
-    """The metrics of a result file and its resamples, if it is of these predictions."""
+def _is_scored(folder: Path, choices: Mapping[str, Choice], options: ExperimentOptions) -> bool:
+    """Whether the results are of these predictions, metrics and resamples."""
     try:
-        evaluation = read_results(results)
+        evaluation = read_results(folder / RESULTS_NAME)
     except DataError:
-        return None
-    with predictions.open("rb") as file:
-        if evaluation.sha256 != file_digest(file, "sha256").hexdigest():
-            return None
+        return False
+    with (folder / PREDICTIONS_NAME).open("rb") as file:
+        is_of_these = evaluation.sha256 == file_digest(file, "sha256").hexdigest()
     figures = evaluation.figures.values()
     drawn = [f.interval.resamples or 0 for f in figures if f.interval is not None]
-    return [(f.component, f.options) for f in figures], max(drawn, default=0)
+    wanted = [(choice.name, dict(choice.options)) for choice in choices.values()]
+    found = [(figure.component, dict(figure.options or {})) for figure in figures]
+    return is_of_these and found == wanted and max(drawn, default=0) == options.resamples

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Watcher:
     """Callbacks of an experiment; this one says nothing. Each may be overridden."""
 
-    def planned(self, runs: Sequence[PlannedRun], done: Sequence[PlannedRun], jobs: int) -> None:
-        """Runs are about to be carried out, `jobs` at a time; those in `done` stand already."""
+    def planned(self, runs: Sequence[PlannedRun], left: Sequence[PlannedRun], jobs: int) -> None:
+        """Of all runs, those in `left` are about to be carried out, `jobs` at a time."""
 
     @contextmanager
     def filling(self) -> Iterator[Callable[[int, int], None]]:
