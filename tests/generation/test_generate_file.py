@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import omniflow
@@ -246,53 +245,44 @@ def test_media_are_files_with_a_manifest(random_backbone, parity_data, tmp_path)
     assert again == pictures
 
 
-#: More of them find rarer moments; each costs the start of a process.
-KILLS = int(os.environ.get("OMNIFLOW_TEST_KILLS", "1"))
-
-KILLED = """
-import sys
-from pathlib import Path
-from test_generate_file import Lines, T2T, SHORT, omniflow_decoding
-import omniflow
-from omniflow.generation.generate_file import generate_file
-from omniflow.generation.plan import plan_generation
-
-backbone = {"name": "folder", "path": sys.argv[1]}
-model = omniflow.build(backbone=backbone, head="linear", refiner="none")
-plan = plan_generation(
-    model.backbone, T2T, noise_level=0.7, steps=2, decoding=omniflow_decoding(5)
-)
-print("ready", flush=True)
-generate_file(
-    model, Lines(60), plan, Path(sys.argv[2]), about={"model": "m"}, work={"seed": 1}, batch_size=2
-)
-"""
+def in_a_child(work):
+    """Do something in a copy of this process; gives its id."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
 
 
-def test_a_run_that_is_killed_at_random_comes_to_the_same_file(generate, random_backbone, tmp_path):
-    whole = generate(Lines(60), name="whole.json").path.read_bytes()
-    partial = partial_path(tmp_path / "p.json")
-    random = np.random.default_rng()
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
-    kills = 0
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(random_backbone), str(tmp_path / "p.json")],
-            stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
-        assert process.stdout.readline() == "ready\n"
-        wanted = random.integers(1, 12) * 600
-        before = partial.stat().st_size if partial.exists() else 0
-        while process.poll() is None:
-            size = partial.stat().st_size if partial.exists() else 0
-            if size >= before + wanted:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-            time.sleep(random.uniform(0, 0.02))
-        process.wait()
-        process.stdout.close()
-    assert kills or (tmp_path / "p.json").exists()
-    resumed = generate(Lines(60)).resumed
-    assert resumed > 0 or not kills
+def killed_at(partial, size, child):
+    """Kill a process once its partial file is so long; whether it was still running."""
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if partial.exists() and partial.stat().st_size >= size:
+            os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            return os.WIFSIGNALED(status)
+        time.sleep(0.001)
+    return False
+
+
+def test_a_run_that_is_killed_at_random_comes_to_the_same_file(generate, tmp_path):
+    threads = torch.get_num_threads()
+    # A copy of a process has no other threads to compute with.
+    torch.set_num_threads(1)
+    try:
+        whole = generate(Lines(60), name="whole.json").path.read_bytes()
+        partial = partial_path(tmp_path / "p.json")
+        random = np.random.default_rng()
+        kills = 0
+        for _ in range(4):
+            before = partial.stat().st_size if partial.exists() else 0
+            child = in_a_child(lambda: generate(Lines(60)))
+            kills += killed_at(partial, before + random.integers(1, 2000), child)
+        assert kills
+        assert generate(Lines(60)).resumed > 0
+    finally:
+        torch.set_num_threads(threads)
     assert (tmp_path / "p.json").read_bytes() == whole
+    assert sorted(os.listdir(tmp_path)) == ["p.json", "whole.json"]

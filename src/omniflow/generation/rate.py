@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +56,7 @@ def rate_texts(
             chosen: Sequence[int], width: int = width, positions: Sequence[int] = positions
         ) -> list[TokenScores]:
             rows = [positions[place] for place in chosen]
-            said = [cast(str, texts[row]) for row in rows]
+            said = [texts[row] for row in rows]
             return _rated_at_width(backbone, latents[rows], said, max_length, width)
 
         rated = in_slots([numbers[position] for position in positions], compute, slots=slots)
