@@ -147,10 +147,15 @@ def test_what_is_finished_is_not_done_again(recipes, copied):
 def test_other_records_are_tried_out_without_training_again(recipes, copied):
     log = copied / "coded/seed-3/metrics.jsonl"
     before = log.stat().st_mtime_ns, log.read_text()
-    carried_out(recipes, copied, options=ExperimentOptions(limit=2, steps=1, metrics=("rouge",)))
+    options = ExperimentOptions(limit=2, steps=1, metrics=("rouge",))
+    run_experiment(
+        {"coded": recipes["coded"]}, [3], copied,
+        registry=load_plugins().registry, options=options,
+    )  # fmt: skip
     assert (log.stat().st_mtime_ns, log.read_text()) == before
     assert results(copied)["records"] == 2
     assert len(read_predictions(copied / "coded/seed-3/predictions.json").records) == 2
+    assert results(copied)["recipes"][0]["metrics"]["rouge"]["deviation"] is None
 
 
 def test_a_run_that_was_stopped_goes_on_and_comes_to_the_same(recipes, finished, copied):
