@@ -87,6 +87,8 @@ app.command(
         "omniflow generate --checkpoint runs/vq-mlp --output predictions.json",
         "omniflow generate --checkpoint runs/vq-mlp/final --dataset scenes --split validation",
         "omniflow generate --checkpoint runs/vq-mlp --noise-level 1 --steps 28 --limit 100",
+        "omniflow generate --checkpoint 'runs/vq-mlp/best*' --task i2t --num-beams 4",
+        "omniflow generate --backbone tiny --task t2ia --limit 20 --output pictures",
     ),
 )(generate)
 app.command(
