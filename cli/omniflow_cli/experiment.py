@@ -27,7 +27,7 @@ MODEL, DATA, LOOP, TRIED, RUN = "Model", "Data", "Loop", "What is made and measu
 
 #: Steps of a run on a backbone when neither recipe nor flag says steps or epochs: with them four
 #: recipes by three seeds take less than half an hour on two cores.
-STEPS = {"tiny": 250}
+STEPS = {"tiny": 200}
 
 DEFAULT_SEEDS, DEFAULT_FOLDER = "0,1,2", "experiments/experiment"
 
@@ -74,7 +74,7 @@ def experiment(
     max_length: Annotated[str | None, text("Longest text in tokens.", "N", DATA)] = None,
     epochs: Annotated[str | None, text("Passes over the training split.", "N", LOOP)] = None,
     max_steps: Annotated[
-        str | None, text("Steps after which a run stops; on tiny 250.", "N", LOOP)
+        str | None, text("Steps after which a run stops; on tiny 200.", "N", LOOP)
     ] = None,
     lr: Annotated[str | None, text("Peak learning rate.", "X", LOOP)] = None,
     warmup_steps: Annotated[
@@ -105,12 +105,12 @@ def experiment(
         ),
     ] = None,
     task: Annotated[str | None, text("A task that makes text; t2t.", "TASK", TRIED)] = None,
-    noise_level: Annotated[
-        str | None, text("Noise in the given text, 0 to 1; 0.5.", "X", TRIED)
+    noise_levels: Annotated[
+        str | None, text("Levels of noise in the given text, 0 to 1; 0.5,0.", "X,X", TRIED)
     ] = None,
     steps: Annotated[str | None, text("Denoising steps from there; 14.", "N", TRIED)] = None,
     split: Annotated[str | None, text("Split of the datasets; test.", "NAME", TRIED)] = None,
-    limit: Annotated[str | None, text("Records, the same for all runs; 500.", "N", TRIED)] = None,
+    limit: Annotated[str | None, text("Records, the same for all runs; 300.", "N", TRIED)] = None,
     metrics: Annotated[
         str | None, text("Names separated by commas; what suits predictions.", "NAME,NAME", TRIED)
     ] = None,
@@ -128,10 +128,9 @@ def experiment(
     from omniflow.experiments.options import ExperimentOptions
 
     said: dict[str, Any] = dict(context.params)
-    numbers = {
-        name: said[name] for name in ("task", "noise_level", "steps", "split", "limit", "resamples")
-    }
+    numbers = {name: said[name] for name in ("task", "steps", "split", "limit", "resamples")}
     numbers["metrics"] = None if metrics is None else [one for one in metrics.split(",") if one]
+    numbers["noise_levels"] = None if noise_levels is None else _levels(noise_levels)
     options = checked_flags(ExperimentOptions, numbers, owner="experiment")
     chosen_seeds = _seeds(seeds)
     count = None if jobs is None else _jobs(jobs)
@@ -222,6 +221,16 @@ def _settings_of(name: str, names: Mapping[str, Any], settings: Sequence[str]) -
     return found
 
 
+def _levels(said: str) -> list[float]:
+    try:
+        return [float(one) for one in said.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            "noise_levels", said, expected="numbers separated by commas, such as 0.5,0",
+            where="--noise-levels",
+        ) from error  # fmt: skip
+
+
 def _seeds(said: str) -> list[int]:
     from omniflow.experiments.plan import check_seeds
 
@@ -254,12 +263,17 @@ def _code(failures: Sequence[Failure]) -> int:
 def _show(outcome: Outcome) -> None:
     from omniflow.experiments.tables import contrasts_table, means_table, verdicts
 
-    for table in (means_table(outcome.results), contrasts_table(outcome.results)):
+    for results in outcome.results:
+        for table in (means_table(results), contrasts_table(results)):
+            if table.rows:
+                render.line(table.title)
+                render.headed_table(table.headers, table.rows, right=range(1, len(table.headers)))
+    for results in outcome.results:
+        for sentence in verdicts(results):
+            render.line(sentence)
+    for table in (means_table(outcome.results[0]), contrasts_table(outcome.results[0])):
         if table.rows:
-            render.headed_table(table.headers, table.rows, right=range(1, len(table.headers)))
             render.note(f"note: {table.note}")
-    for sentence in verdicts(outcome.results):
-        render.line(sentence)
     for failure in outcome.failures:
         render.note(f"failed: {failure.title}: {failure.problem}")
     for name in ("results.json", "results.md", "report.html"):

@@ -17,7 +17,8 @@ def small(random_backbone):
         "--backbone", random_backbone, "--set", "head.hidden_dim=8", "--set", "dataset.size=12",
         "--batch-size", "4", "--max-length", "16", "--max-steps", "1", "--device", "cpu",
         "--set", "training.eval_batches=1", "--limit", "2", "--steps", "1", "--jobs", "1",
-        "--metrics", "rouge,accuracy", "--resamples", "40", "--output-dir", "e",
+        "--metrics", "rouge,accuracy", "--resamples", "40", "--noise-levels", "0",
+        "--output-dir", "e",
     ]  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def test_one_recipe_that_does_not_fit_is_told_and_the_other_is_carried_out(
     assert "failed" in outcome.err
     assert "codes" in outcome.err
     content = json.loads(outcome.out)
-    assert [recipe["name"] for recipe in content["recipes"]] == ["baseline"]
+    assert [recipe["name"] for recipe in content["levels"][0]["recipes"]] == ["baseline"]
     assert [failed["recipe"] for failed in content["failed"]] == ["vq"]
     assert (tmp_path / "e/baseline/seed-5/eval_results.json").is_file()
     again = omniflow(
@@ -54,7 +55,8 @@ def test_one_recipe_that_does_not_fit_is_told_and_the_other_is_carried_out(
         (["vq", "--seeds", "0,0"], "each once"),
         (["vq", "--seeds", "one"], "whole numbers separated by commas"),
         (["vq", "--jobs", "0"], "jobs is '0'"),
-        (["vq", "--noise-level", "2"], "--noise-level"),
+        (["vq", "--noise-levels", "0.5,2"], "--noise-levels: noise_levels is [0.5, 2.0]"),
+        (["vq", "--noise-levels", "some"], "numbers separated by commas"),
         (["vq", "--metrics", "blue"], "did you mean: bleu"),
         (["vq", "--task", "t2i"], "makes image"),
         (["vq", "--set", "baseline:head.hidden_dim=8"], "there is no recipe baseline"),
@@ -72,7 +74,7 @@ def test_mistakes_are_told_before_anything_is_done(omniflow, tmp_path, arguments
 def test_on_tiny_runs_have_steps_of_their_own_unless_something_is_said():
     settled, failures = _resolved(named_recipes(["vq", "tiny-vq"]), FLAGS)
     assert failures == []
-    assert settled["vq"].training.max_steps == 250
+    assert settled["vq"].training.max_steps == 200
     assert settled["tiny-vq"].training.max_steps == 200
     settled, _ = _resolved(named_recipes(["vq"]), {"setting": ["training.epochs=2"]})
     assert settled["vq"].training.max_steps is None

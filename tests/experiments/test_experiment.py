@@ -24,7 +24,9 @@ from omniflow.training.interrupts import InterruptedRunError
 from omniflow.training.reporter import Reporter
 
 SEEDS = (0, 3)
-OPTIONS = ExperimentOptions(limit=4, steps=1, metrics=("bleu", "rouge", "accuracy"), resamples=40)
+OPTIONS = ExperimentOptions(
+    limit=4, steps=1, noise_levels=(0.5, 0), metrics=("bleu", "rouge", "accuracy"), resamples=40
+)
 
 
 class Listening(Watcher):
@@ -114,17 +116,20 @@ def test_every_recipe_is_trained_with_every_seed_and_tried_on_the_same_records(f
 
 
 def test_means_are_those_of_the_single_results(finished):
-    content = results(finished)
-    for recipe in content["recipes"]:
-        assert recipe["seeds"] == list(SEEDS)
-        for metric in OPTIONS.metrics:
-            files = [finished / recipe["name"] / f"seed-{s}" / "eval_results.json" for s in SEEDS]
-            values = [read_results(file).figures[metric].value for file in files]
-            assert recipe["metrics"][metric]["value"] == pytest.approx(sum(values) / 2)
+    noisy, content = results(finished)["levels"]
+    assert (noisy["noise_level"], content["noise_level"]) == (0.5, 0)
+    for level, name in ((noisy, "eval_results"), (content, "eval_results-noise-0")):
+        for recipe in level["recipes"]:
+            assert recipe["seeds"] == list(SEEDS)
+            for metric in OPTIONS.metrics:
+                folders = [finished / recipe["name"] / f"seed-{seed}" for seed in SEEDS]
+                files = [read_results(folder / f"{name}.json") for folder in folders]
+                values = [file.figures[metric].value for file in files]
+                assert recipe["metrics"][metric]["value"] == pytest.approx(sum(values) / 2)
     [rouge] = [one for one in content["differences"] if one["metric"] == "rouge"]
     means = [recipe["metrics"]["rouge"]["value"] for recipe in content["recipes"]]
     assert rouge["value"] == pytest.approx(means[1] - means[0])
-    assert content["failed"] == []
+    assert results(finished)["failed"] == []
     assert {run["name"] for run in content["runs"]} == {
         f"{name}, seed {seed}" for name in ("plain", "coded") for seed in SEEDS
     }
@@ -153,9 +158,10 @@ def test_other_records_are_tried_out_without_training_again(recipes, copied):
         registry=load_plugins().registry, options=options,
     )  # fmt: skip
     assert (log.stat().st_mtime_ns, log.read_text()) == before
-    assert results(copied)["records"] == 2
+    level = results(copied)["levels"][0]
+    assert level["records"] == 2
     assert len(read_predictions(copied / "coded/seed-3/predictions.json").records) == 2
-    assert results(copied)["recipes"][0]["metrics"]["rouge"]["deviation"] is None
+    assert level["recipes"][0]["metrics"]["rouge"]["deviation"] is None
 
 
 def test_a_run_that_was_stopped_goes_on_and_comes_to_the_same(recipes, finished, copied):
@@ -207,7 +213,7 @@ def test_a_failing_run_is_told_and_the_others_are_kept(recipes, copied):
     ]  # fmt: skip
     assert "not finite" in outcome.failures[0].problem
     content = results(copied)
-    assert [recipe["name"] for recipe in content["recipes"]] == ["plain", "coded"]
+    assert [one["name"] for one in content["levels"][0]["recipes"]] == ["plain", "coded"]
     assert content["failed"][1]["recipe"] == "exploding"
     assert "not finite" in (copied / "report.html").read_text()
 

@@ -38,12 +38,12 @@ class Outcome:
 
     Args:
         folder: Its folder, with `results.json`, `results.md` and `report.html`.
-        results: What the runs that succeeded show.
+        results: What the runs that succeeded show, at each noise level.
         failures: Recipes and runs that did not.
     """
 
     folder: Path
-    results: Results
+    results: tuple[Results, ...]
     failures: tuple[Failure, ...]
 
 

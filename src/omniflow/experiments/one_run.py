@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ import yaml
 from omniflow.assembly import checkpoint_folder, construct_component, load, read_config
 from omniflow.errors import DataError, UsageError
 from omniflow.evaluation.choices import choose_metrics, construct_metrics, fitting_metrics
-from omniflow.evaluation.entries import PREDICTIONS_NAME, RESULTS_NAME
 from omniflow.evaluation.predictions import read_predictions
 from omniflow.evaluation.results import read_results, write_results
 from omniflow.evaluation.scoring import evaluate_predictions
@@ -50,6 +50,21 @@ BATCH_SIZE = 32
 MADE_BY = "experiment"
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """What a trained model makes at one noise level.
+
+    Args:
+        level: The level of a given text; None where no text is given.
+        predictions: The file of what it makes.
+        results: The file of the figures.
+    """
+
+    level: float | None
+    predictions: Path
+    results: Path
+
+
 def carry_out(
     run: PlannedRun,
     recipe: Recipe,
@@ -66,19 +81,31 @@ def carry_out(
     """
     watcher = watcher or Watcher()
     _train(run.folder, recipe, registry, watcher)
-    _generate(run.folder, recipe, options, registry, watcher)
-    _score(run.folder, options, registry)
+    for attempt in attempts_of(run.folder, options):
+        _generate(run.folder, recipe, options, attempt, registry, watcher)
+        _score(attempt, options, registry)
+
+
+def attempts_of(folder: Path, options: ExperimentOptions) -> list[Attempt]:
+    """One for every noise level."""
+    return [
+        Attempt(level, options.predictions(folder, level), options.results(folder, level))
+        for level in options.levels
+    ]
 
 
 def is_done(folder: Path, recipe: Recipe, options: ExperimentOptions, registry: Registry) -> bool:
     """Whether a run is trained, and tried out and scored as these options say."""
     if not is_trained(folder):
         return False
-    made_by = _made_by(checkpoint_folder(folder), recipe, options)
-    if _read_made_by(folder / PREDICTIONS_NAME) != made_by:
-        return False
-    choices = _metrics(read_predictions(folder / PREDICTIONS_NAME), options, registry)
-    return _is_scored(folder, choices, options)
+    place = checkpoint_folder(folder)
+    for attempt in attempts_of(folder, options):
+        if _read_made_by(attempt.predictions) != _made_by(place, recipe, options, attempt):
+            return False
+        choices = _metrics(read_predictions(attempt.predictions), options, registry)
+        if not _is_scored(attempt, choices, options):
+            return False
+    return True
 
 
 def is_trained(folder: Path) -> bool:
@@ -117,18 +144,19 @@ def _generate(
     folder: Path,
     recipe: Recipe,
     options: ExperimentOptions,
+    attempt: Attempt,
     registry: Registry,
     watcher: Watcher,
 ) -> None:
     place = checkpoint_folder(folder)
-    made_by = _made_by(place, recipe, options)
-    target = folder / PREDICTIONS_NAME
+    made_by = _made_by(place, recipe, options, attempt)
+    target = attempt.predictions
     if _read_made_by(target) == made_by:
         return
     device = choose_device(recipe.training.device)
     records = _records(recipe, options, registry)
     model = load(place, registry=registry).to(device)
-    plan = _plan(model, recipe, options)
+    plan = _plan(model, recipe, options, attempt.level or 0.0)
     about = {"model": str(place), "split": options.split, MADE_BY: made_by}
     if any(not made_by.items() <= work.items() for work in works_begun(target)):
         # Begun with other options, which nobody asks for any more.
@@ -140,30 +168,32 @@ def _generate(
         )  # fmt: skip
 
 
-def _plan(model: OmniFlowModel, recipe: Recipe, options: ExperimentOptions) -> GenerationPlan:
+def _plan(
+    model: OmniFlowModel, recipe: Recipe, options: ExperimentOptions, level: float
+) -> GenerationPlan:
     task = Task.parse(options.task)
     max_length = recipe.objective.options.get("max_length", MAX_LENGTH)
     return plan_generation(
         model.backbone,
         task,
-        noise_level=options.noise_level if "text" in task.given else 0.0,
+        noise_level=level,
         steps=options.steps,
         seed=options.generation_seed,
         max_length=max_length,
     )
 
 
-def _made_by(place: Path, recipe: Recipe, options: ExperimentOptions) -> dict[str, Any]:
+def _made_by(
+    place: Path, recipe: Recipe, options: ExperimentOptions, attempt: Attempt
+) -> dict[str, Any]:
     """What texts are made by, as plain data: other predictions are made again."""
     said = options.to_dict()
     return {
         "version": __version__,
         "weights": read_config(place / "config.json").get("weights_hash"),
         "datasets": plain_recipe(recipe)["dataset"],
-        **{
-            name: said[name]
-            for name in ("task", "noise_level", "steps", "split", "limit", "generation_seed")
-        },
+        "noise_level": attempt.level,
+        **{name: said[name] for name in ("task", "steps", "split", "limit", "generation_seed")},
     }
 
 
@@ -196,25 +226,25 @@ def _metrics(
     return choose_metrics(names, registry, where="--metrics")
 
 
-def _score(folder: Path, options: ExperimentOptions, registry: Registry) -> None:
-    file = read_predictions(folder / PREDICTIONS_NAME)
+def _score(attempt: Attempt, options: ExperimentOptions, registry: Registry) -> None:
+    file = read_predictions(attempt.predictions)
     choices = _metrics(file, options, registry)
-    if _is_scored(folder, choices, options):
+    if _is_scored(attempt, choices, options):
         return
     evaluation = evaluate_predictions(
         file, construct_metrics(choices, registry), choices=choices,
-        resamples=options.resamples, path=folder / PREDICTIONS_NAME,
+        resamples=options.resamples, path=attempt.predictions,
     )  # fmt: skip
-    write_results(folder / RESULTS_NAME, evaluation)
+    write_results(attempt.results, evaluation)
 
 
-def _is_scored(folder: Path, choices: Mapping[str, Choice], options: ExperimentOptions) -> bool:
+def _is_scored(attempt: Attempt, choices: Mapping[str, Choice], options: ExperimentOptions) -> bool:
     """Whether the results are of these predictions, metrics and resamples."""
     try:
-        evaluation = read_results(folder / RESULTS_NAME)
+        evaluation = read_results(attempt.results)
     except DataError:
         return False
-    with (folder / PREDICTIONS_NAME).open("rb") as file:
+    with attempt.predictions.open("rb") as file:
         is_of_these = evaluation.sha256 == file_digest(file, "sha256").hexdigest()
     figures = evaluation.figures.values()
     drawn = [f.interval.resamples or 0 for f in figures if f.interval is not None]

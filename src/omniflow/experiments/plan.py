@@ -127,7 +127,8 @@ class ExperimentFolder:
     def options(self) -> ExperimentOptions:
         """How runs are tried out, as it was noted."""
         said = self._read()["options"]
-        return ExperimentOptions(**{**said, "metrics": tuple(said["metrics"])})
+        lists = {name: tuple(said[name]) for name in ("metrics", "noise_levels")}
+        return ExperimentOptions(**{**said, **lists})
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from omniflow.evaluation.bootstrap import Sums, resampled_sums
 from omniflow.evaluation.comparison import Comparison, compare
 from omniflow.evaluation.entries import Entry, read_entries
 from omniflow.evaluation.paired import metric_of, sums_of
-from omniflow.evaluation.results import Evaluation, Figure
+from omniflow.evaluation.results import Evaluation, Figure, read_results
 from omniflow.experiments.estimates import (
     Contrast,
     Estimate,
@@ -51,9 +51,10 @@ class RecipeResult:
 
 @dataclass(frozen=True)
 class Results:
-    """Recipes side by side.
+    """Recipes side by side, by what they made at one noise level.
 
     Args:
+        level: The level of the given text; None where none is given.
         recipes: In the order that they were named.
         contrasts: Metric -> every pair of recipes.
         higher_is_better: Metric -> whether it is; None where a target in between is best.
@@ -61,6 +62,7 @@ class Results:
         comparison: The single runs, for tables and pages.
     """
 
+    level: float | None
     recipes: tuple[RecipeResult, ...]
     contrasts: Mapping[str, Sequence[Contrast]]
     higher_is_better: Mapping[str, bool | None]
@@ -90,31 +92,44 @@ class Results:
         return next((c for c in self.contrasts[metric] if {c.first, c.second} == wanted), None)
 
 
-def collect(runs: Sequence[PlannedRun], options: ExperimentOptions) -> Results:
-    """Read what runs have left in their folders, and judge it.
+def collect(runs: Sequence[PlannedRun], options: ExperimentOptions) -> tuple[Results, ...]:
+    """Read what runs have left in their folders, and judge it: one result for each noise level.
 
     Args:
         runs: Those that succeeded, at least one.
-        options: How often records are drawn.
+        options: The levels, and how often records are drawn.
     """
     ordered = sorted(runs, key=lambda run: [one.name for one in runs].index(run.name))
     entries = read_entries([r.folder for r in ordered], names=[r.title for r in ordered])
-    found = list(zip(ordered, entries, strict=True))
-    evaluations = [entry.evaluation for entry in entries if entry.evaluation is not None]
+    found = []
+    for level in options.levels:
+        own = [
+            replace(entry, evaluation=read_results(options.results(run.folder, level)))
+            for run, entry in zip(ordered, entries, strict=True)
+        ]
+        found.append(_judged(list(zip(ordered, own, strict=True)), level, options.resamples))
+    return tuple(found)
+
+
+def _judged(
+    found: Sequence[tuple[PlannedRun, Entry]], level: float | None, resamples: int
+) -> Results:
+    evaluations = [entry.evaluation for _, entry in found if entry.evaluation is not None]
     higher = {
         name: figure.higher_is_better
         for evaluation in reversed(evaluations)
         for name, figure in evaluation.figures.items()
     }
     places = _shared_places(evaluations)
-    measured = {name: _measured(name, found, places, options.resamples) for name in higher}
-    names = list(dict.fromkeys(run.name for run in ordered))
+    measured = {name: _measured(name, found, places, resamples) for name in higher}
+    names = list(dict.fromkeys(run.name for run, _ in found))
     return Results(
+        level=level,
         recipes=tuple(_recipe(name, found, measured) for name in names),
         contrasts={metric: contrasts_of(of) for metric, of in measured.items()},
         higher_is_better=higher,
         records=len(places[0]),
-        comparison=compare(entries, resamples=options.resamples),
+        comparison=compare([entry for _, entry in found], resamples=resamples),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from omniflow.evaluation.comparison_table import NOTHING, Table, interval_text, number, signed
 from omniflow.experiments.estimates import Contrast, Estimate
@@ -11,27 +11,50 @@ from omniflow.experiments.failures import Failure
 from omniflow.experiments.results import RecipeResult, Results
 
 
+def at_level(results: Results) -> str:
+    """At which noise level, for titles; nothing where there is none."""
+    return "" if results.level is None else f" at noise level {results.level:g}"
+
+
 def verdicts(results: Results) -> list[str]:
     """For each metric the recipe with the best mean, and which others are clearly worse."""
     sentences = []
+    for metric, best, worse, unclear in _ranked(results):
+        parts = [f"{metric}{at_level(results)}: {best} has the best mean"]
+        if worse:
+            parts.append(f"clearly better than {', '.join(worse)}")
+        if unclear:
+            parts.append(f"not clearly better than {', '.join(unclear)}")
+        sentences.append("; ".join(parts) + ".")
+    return sentences
+
+
+def best_table(results: Results) -> Table:
+    """The same as a table."""
+    return Table(
+        headers=["metric", "best mean", "clearly better than", "not clearly better than"],
+        rows=[
+            [metric, best, ", ".join(worse) or NOTHING, ", ".join(unclear) or NOTHING]
+            for metric, best, worse, unclear in _ranked(results)
+        ],
+        title=f"Which is best{at_level(results)}",
+    )
+
+
+def _ranked(results: Results) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """Metric, recipe with the best mean, those that are clearly worse, and the others."""
     for metric in results.metrics:
         best = results.best(metric)
         if best is None:
             continue
-        found = [
-            (recipe.name, results.contrast(metric, best, recipe.name))
-            for recipe in results.recipes
-            if recipe.name != best
-        ]
-        parts = [f"{metric}: {best} has the best mean"]
-        worse = [name for name, contrast in found if contrast is not None and contrast.is_clear]
-        open_ones = [name for name, contrast in found if contrast is None or not contrast.is_clear]
-        if worse:
-            parts.append(f"clearly better than {', '.join(worse)}")
-        if open_ones:
-            parts.append(f"not clearly better than {', '.join(open_ones)}")
-        sentences.append("; ".join(parts) + ".")
-    return sentences
+        worse: list[str] = []
+        unclear: list[str] = []
+        for recipe in results.recipes:
+            if recipe.name != best:
+                contrast = results.contrast(metric, best, recipe.name)
+                is_clear = contrast is not None and contrast.is_clear
+                (worse if is_clear else unclear).append(recipe.name)
+        yield metric, best, worse, unclear
 
 
 def means_table(results: Results) -> Table:
@@ -53,10 +76,23 @@ def means_table(results: Results) -> Table:
             [recipe.name, *(cells[place] for _, cells in shown)]
             for place, recipe in enumerate(results.recipes)
         ],
-        title="Means over seeds",
-        note="Mean ± standard deviation between seeds [95 % interval, for other seeds and other "
-        f"records; {results.records} test records]. Training time is that of a run among "
-        "others, if several were at work.",
+        title=f"Means over seeds{at_level(results)}",
+        note=f"{_meaning(results)} Training time is that of a run among others, if several were at "
+        "work.",
+    )
+
+
+def _meaning(results: Results) -> str:
+    """What stands in a cell of means."""
+    of = f"{results.records} records"
+    if all(len(recipe.seeds) > 1 for recipe in results.recipes):
+        return (
+            "Mean ± standard deviation between seeds [95 % interval, for other seeds and other "
+            f"records than these {of}]."
+        )
+    return (
+        "Mean [95 % interval]; of a recipe with one seed, for other records than these "
+        f"{of} alone: what another seed would change is not known."
     )
 
 
@@ -78,7 +114,7 @@ def contrasts_table(results: Results) -> Table:
     return Table(
         headers=["difference", "metric", "value", "95 % interval", "p", "p, Holm", "clearly"],
         rows=rows,
-        title="Differences between recipes",
+        title=f"Differences between recipes{at_level(results)}",
         note="Over seeds and records together; p-values are two-sided, and adjusted for the number "
         "of pairs of a metric. Clearly: the adjusted one is below 0.05.",
     )

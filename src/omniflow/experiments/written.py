@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omniflow.evaluation.comparison_table import markdown, markdown_table
+from omniflow.evaluation.comparison_table import Table, markdown, markdown_table
 from omniflow.evaluation.report.page import write_report
 from omniflow.experiments.estimates import Estimate
-from omniflow.experiments.tables import contrasts_table, failures_table, means_table, verdicts
+from omniflow.experiments.tables import (
+    at_level,
+    best_table,
+    contrasts_table,
+    failures_table,
+    means_table,
+    verdicts,
+)
 from omniflow.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -26,55 +33,75 @@ TITLE = "Experiment"
 
 
 def write_all(
-    place: Path, results: Results, options: ExperimentOptions, failures: Sequence[Failure]
+    place: Path,
+    results: Sequence[Results],
+    options: ExperimentOptions,
+    failures: Sequence[Failure],
 ) -> None:
     """Write the three files, each whole or not at all.
 
     Args:
         place: The experiment's folder.
-        results: What the runs that succeeded show.
+        results: What the runs that succeeded show, at each noise level.
         options: What was made and measured.
         failures: What failed.
     """
     write_json(place / RESULTS, results_to_json(results, options, failures))
     write_text(place / MARKDOWN, results_to_markdown(results, options, failures))
-    tables = [means_table(results), contrasts_table(results), failures_table(failures)]
     write_report(
         place / REPORT,
-        results.comparison,
+        results[0].comparison,
         title=TITLE,
-        lead=" ".join([setting(results, options), *verdicts(results)]),
-        tables=[table for table in tables if table.rows],
+        lead=setting(results, options),
+        tables=_tables(results, failures),
     )
 
 
-def setting(results: Results, options: ExperimentOptions) -> str:
-    """What was made of what, in a sentence."""
-    level = f" at noise level {options.noise_level:g}" if "t" in options.task.split("2")[0] else ""
-    steps = "" if options.steps is None else f" in {options.steps} steps"
-    return f"{options.task} of {results.records} records of split {options.split}{level}{steps}."
+def _tables(results: Sequence[Results], failures: Sequence[Failure]) -> list[Table]:
+    """Those that have rows."""
+    makers = (best_table, means_table, contrasts_table)
+    every = [make(one) for make in makers for one in results]
+    return [table for table in (*every, failures_table(failures)) if table.rows]
+
+
+def setting(results: Sequence[Results], options: ExperimentOptions) -> str:
+    """What was made of what, in a sentence; single runs are those of the first level."""
+    of = f"{options.task} of {results[0].records} records of split {options.split}"
+    steps = "" if options.steps is None else f", in {options.steps} steps from noise"
+    if results[0].level is None:
+        return f"{of}{steps}."
+    levels = ", ".join(f"{one.level:g}" for one in results)
+    shown = "" if len(results) == 1 else f" Single runs below are those of {results[0].level:g}."
+    return f"{of} at noise level {levels}{steps}.{shown}"
 
 
 def results_to_markdown(
-    results: Results, options: ExperimentOptions, failures: Sequence[Failure]
+    results: Sequence[Results], options: ExperimentOptions, failures: Sequence[Failure]
 ) -> str:
-    """Sentences and tables, then those of the single runs."""
+    """Tables, then those of the single runs."""
     parts = [f"# {TITLE}", setting(results, options)]
-    parts += ["\n".join(f"- {sentence}" for sentence in verdicts(results))]
-    for table in (means_table(results), contrasts_table(results), failures_table(failures)):
-        if table.rows:
-            parts += [f"## {table.title}", markdown_table(table), table.note]
-    parts += ["## Single runs", markdown(results.comparison).rstrip()]
+    for table in _tables(results, failures):
+        parts += [f"## {table.title}", markdown_table(table), table.note]
+    for one in results:
+        parts += [f"## Single runs{at_level(one)}", markdown(one.comparison).rstrip()]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def results_to_json(
-    results: Results, options: ExperimentOptions, failures: Sequence[Failure]
+    results: Sequence[Results], options: ExperimentOptions, failures: Sequence[Failure]
 ) -> dict[str, Any]:
     """The content of results.json; a number that is not finite is None."""
     return {
         "format": FORMAT,
         "options": options.to_dict(),
+        "levels": [_level_to_json(one) for one in results],
+        "failed": [failure.to_dict() for failure in failures],
+    }
+
+
+def _level_to_json(results: Results) -> dict[str, Any]:
+    return {
+        "noise_level": results.level,
         "records": results.records,
         "recipes": [
             {
@@ -102,7 +129,6 @@ def results_to_json(
         ],
         "best": {metric: results.best(metric) for metric in results.metrics},
         "verdicts": verdicts(results),
-        "failed": [failure.to_dict() for failure in failures],
         "runs": results.comparison.to_dict()["runs"],
     }
 
