@@ -76,7 +76,7 @@ def difference_table(comparison: Comparison) -> Table:
         for (position, metric), difference in comparison.differences.items()
     ]
     return Table(
-        headers=["run", "metric", f"less {first}", "95 % interval", "p", "records", "clearly"],
+        headers=["run", "metric", f"minus {first}", "95 % interval", "p", "records", "clearly"],
         rows=rows,
     )
 

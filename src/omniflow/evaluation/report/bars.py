@@ -10,7 +10,7 @@ from html import escape
 from omniflow.evaluation.comparison import Comparison, ends_of
 from omniflow.evaluation.comparison_table import number, p_text, signed
 from omniflow.evaluation.report.curves import series_class
-from omniflow.evaluation.report.scales import Scale, spanning, tick_text
+from omniflow.evaluation.report.scales import Scale, around_zero, spanning, tick_text
 
 WIDTH = 360
 _LEFT, _RIGHT, _ROW, _BOTTOM = 6, 12, 40, 24
@@ -56,14 +56,15 @@ def difference_chart(comparison: Comparison, metric: str) -> str:
         if of == metric and math.isfinite(difference.value)
     ]
     first = comparison.entries[0].name
-    return _chart(f"{metric}: less {first}", "", bars, is_bar=False)
+    return _chart(f"{metric} minus {first}", "", bars, is_bar=False)
 
 
 def _chart(title: str, hint: str, bars: Sequence[_Bar], *, is_bar: bool) -> str:
     if not bars:
         return ""
     values = [value for bar in bars for value in (bar.value, *_finite(bar.ends))]
-    across = spanning(values, _LEFT, WIDTH - _RIGHT, from_zero=True)
+    room = (_LEFT, WIDTH - _RIGHT)
+    across = spanning(values, *room, from_zero=True) if is_bar else around_zero(values, *room)
     height = len(bars) * _ROW + _BOTTOM
     parts = [_grid(across, height)]
     parts += [_row(bar, row * _ROW, across, is_bar=is_bar) for row, bar in enumerate(bars)]

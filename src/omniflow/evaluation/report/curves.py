@@ -32,15 +32,21 @@ class Line:
     points: Curve
 
 
-def curve_chart(title: str, lines: Sequence[Line]) -> str:
-    """A chart of lines that have a point at least; no chart when none has."""
+def curve_chart(title: str, lines: Sequence[Line], *, may_be_log: bool = True) -> str:
+    """A chart of lines that have a point at least; no chart when none has.
+
+    Args:
+        title: What stands above it.
+        lines: One a run.
+        may_be_log: Whether values over several powers of ten take a logarithmic scale.
+    """
     drawn = [Line(line.position, line.name, thinned(line.points)) for line in lines if line.points]
     if not drawn:
         return ""
     steps = [step for line in drawn for step, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
     across = Scale(min(steps), max(steps), _LEFT, WIDTH - _RIGHT)
-    upward = spanning(values, HEIGHT - _BOTTOM, _TOP, may_be_log=True)
+    upward = spanning(values, HEIGHT - _BOTTOM, _TOP, may_be_log=may_be_log)
     is_log = ", logarithmic" if upward.is_log else ""
     data = [
         {"s": line.position, "n": line.name, "p": [_placed(p, across, upward) for p in line.points]}

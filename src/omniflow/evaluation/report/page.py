@@ -208,7 +208,7 @@ def _metrics(comparison: Comparison) -> Iterator[str]:
 
 def _curves(comparison: Comparison) -> list[str]:
     drawn = [
-        curve_chart(f"{name}, {split}", _lines(comparison, split, name))
+        curve_chart(f"{name}, {split}", _lines(comparison, split, name), may_be_log=name != "lr")
         for split in ("validation", "train")
         for name in _curve_names(comparison, split)
     ]

@@ -50,6 +50,12 @@ class Scale:
         return math.log(value) if self.is_log else value
 
 
+def around_zero(values: Sequence[float], start: float, end: float) -> Scale:
+    """A scale with 0 in its middle that shows all values, at least one."""
+    furthest = max(map(abs, values)) * 1.1 or 0.01
+    return Scale(-furthest, furthest, start, end)
+
+
 def spanning(
     values: Sequence[float],
     start: float,
@@ -81,7 +87,7 @@ def tick_text(value: float) -> str:
     """A tick as short as it goes."""
     if value and abs(value) >= 1e6:
         return f"{value / 1e6:.3g}M"
-    if abs(value) >= 1e4:
+    if abs(value) >= 1e3:
         return f"{value / 1e3:.3g}k"
     return f"{value:.3g}"
 
