@@ -180,7 +180,7 @@ def _is_over(
     search.is_doubtful |= abs(reach - worst) < close
     if search.is_doubtful and not is_alone:
         return True
-    return reach <= worst
+    return bool(reach <= worst)
 
 
 def _judge_end(search: _Search, close: float) -> None:
