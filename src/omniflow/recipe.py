@@ -76,6 +76,9 @@ class TrainingOptions:
         log_interval: Steps between two lines of the log.
         eval_interval: Steps between two evaluations on the validation split.
         eval_batches: Batches of the validation split that are looked at.
+        samples: Samples that every evaluation makes of validation records, for each of a few tasks,
+            and writes to `samples/`, as long as that takes no more than a small share of the time;
+            0 for none.
         early_stopping: Evaluations in a row that may pass without a better one before the run ends;
             null or 0 for no such end.
         save_interval: Steps between two checkpoints.
@@ -123,6 +126,7 @@ class TrainingOptions:
     log_interval: int = 100
     eval_interval: int = 1000
     eval_batches: int = 50
+    samples: int = 4
     early_stopping: int | None = None
     save_interval: int = 5000
     keep: int = 3
@@ -177,6 +181,8 @@ class TrainingOptions:
             raise ConfigError("cache_limit_gb", self.cache_limit_gb, expected="a number above 0")
         if self.workers < 0:
             raise ConfigError("workers", self.workers, expected="a whole number >= 0")
+        if self.samples < 0:
+            raise ConfigError("samples", self.samples, expected="a whole number >= 0")
         for name in ("weight_decay", "warmup_steps", "ema_start"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(name, getattr(self, name), expected="a number >= 0")

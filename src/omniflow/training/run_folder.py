@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 STATE_FOLDER = "training_state"
 
 #: What a run replaces as a whole.
-_REPLACED = re.compile(r"best|final|step-\d+|recipe\.yaml|metrics\.jsonl")
+_REPLACED = re.compile(r"best|final|step-\d+|recipe\.yaml|metrics\.jsonl|report\.html")
 
 
 class RunFolder:

@@ -25,6 +25,7 @@ from omniflow.training.processes import Processes, absence_told
 from omniflow.training.reading import SampleReader
 from omniflow.training.reporter import Reporter, RunResult
 from omniflow.training.run_folder import RunFolder
+from omniflow.training.sampling import PageOfRun, SamplesOfRun
 from omniflow.training.schedule import Plan
 from omniflow.training.sharded_tensors import gathered
 from omniflow.training.sharding import check_sharding
@@ -144,6 +145,8 @@ class TrainingLoop:
         self.validation = Validation(
             model, objective, validation_set, self.options, processes, self.skipped
         )
+        self.samples = SamplesOfRun(folder.path, model, objective, validation_set, self.options)
+        self.page = PageOfRun(folder.path)
 
     def run(self) -> RunResult:
         """Take the steps that are left, evaluating, logging and saving on the way."""
@@ -161,6 +164,7 @@ class TrainingLoop:
             self.reporter.stopped_early(self.step, self.validation.figures["best"])
         with self._averaged():
             self._save_model("final")
+        self._refresh_page(is_last=True)
         result = self._result(time.perf_counter() - started)
         self.reporter.finished(result)
         return result
@@ -213,6 +217,7 @@ class TrainingLoop:
         self.skipped.restore(state)
         self.processes.on_main(lambda: self.folder.forget_metrics_after(self.step))
         self.processes.on_main(self.folder.remove_leftovers)
+        self.processes.on_main(lambda: self.samples.forget_after(self.step))
 
     def _make_plan(self) -> Plan:
         return Plan.of(
@@ -329,13 +334,23 @@ class TrainingLoop:
         with self._averaged():
             with self.updates.whole():
                 figures = self.validation.measure(self.step, self.folder.kept())
+                self._take_samples()
             is_best = self.validation.take(figures)
             if is_best:
                 self._save_model("best")
         self.processes.on_main(lambda: self.folder.append_metrics(figures))
         self.reporter.evaluated(figures, is_best=is_best)
+        self._refresh_page()
         # Evaluating is not training: keep it out of the speed of the log interval around it.
         self.interval_start += time.perf_counter() - started
+
+    def _take_samples(self) -> None:
+        is_last = self.step >= self.plan.total_steps
+        self.processes.on_main(lambda: self.samples.take(self.step, is_last=is_last))
+
+    def _refresh_page(self, *, is_last: bool = False) -> None:
+        total = self.plan.total_steps
+        self.processes.on_main(lambda: self.page.refresh(self.step, total, is_last=is_last))
 
     def _share_buffers(self) -> None:
         """What a head or refiner keeps beside its weights is the main process's."""
