@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from omniflow.experiments.watcher import Watcher
 from omniflow.generation.generate_file import generate_file
 from omniflow.generation.partial import remove_partials, works_begun
 from omniflow.generation.plan import GenerationPlan, plan_generation
+from omniflow.interfaces.text_decoding import TextDecoding
 from omniflow.tasks import Task
 from omniflow.training.device import choose_device
 from omniflow.training.joined import JoinedDataset
@@ -35,12 +37,12 @@ if TYPE_CHECKING:
     from omniflow.evaluation.predictions import PredictionFile
     from omniflow.experiments.options import ExperimentOptions
     from omniflow.experiments.plan import PlannedRun
-    from omniflow.interfaces import Dataset
+    from omniflow.interfaces import Backbone, Dataset
     from omniflow.model import OmniFlowModel
     from omniflow.recipe import Choice, Recipe
     from omniflow.registry import Registry
 
-#: Longest reference in tokens that is scored, where an objective does not limit texts.
+#: Longest text in tokens that is made or scored, where an objective does not limit texts.
 MAX_LENGTH = 256
 
 #: Records that are generated at a time.
@@ -48,6 +50,8 @@ BATCH_SIZE = 32
 
 #: Key of a prediction file under which stands what its texts were made by.
 MADE_BY = "experiment"
+
+Counting = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,22 @@ def carry_out(
     """
     watcher = watcher or Watcher()
     _train(run.folder, recipe, registry, watcher)
+    place = checkpoint_folder(run.folder)
+
+    @cache
+    def read() -> OmniFlowModel:
+        return load(place, registry=registry).to(choose_device(recipe.training.device))
+
     for attempt in attempts_of(run.folder, options):
-        _generate(run.folder, recipe, options, attempt, registry, watcher)
+        made_by = _made_by(place, recipe, options, attempt)
+        if _read_made_by(attempt.predictions) != made_by:
+            records = _records(recipe, options, registry)
+            plan = _plan(read().backbone, recipe, options, attempt.level or 0.0)
+            about = {"model": str(place), "split": options.split, MADE_BY: made_by}
+            with watcher.generating() as progress:
+                _generate(
+                    read(), records, plan, attempt.predictions, about, options.limit, progress
+                )
         _score(attempt, options, registry)
 
 
@@ -141,45 +159,37 @@ def _check_recipe(folder: Path, recipe: Recipe) -> None:
 
 
 def _generate(
-    folder: Path,
-    recipe: Recipe,
-    options: ExperimentOptions,
-    attempt: Attempt,
-    registry: Registry,
-    watcher: Watcher,
+    model: OmniFlowModel,
+    records: Dataset,
+    plan: GenerationPlan,
+    target: Path,
+    about: Mapping[str, Any],
+    limit: int | None,
+    progress: Counting,
 ) -> None:
-    place = checkpoint_folder(folder)
-    made_by = _made_by(place, recipe, options, attempt)
-    target = attempt.predictions
-    if _read_made_by(target) == made_by:
-        return
-    device = choose_device(recipe.training.device)
-    records = _records(recipe, options, registry)
-    model = load(place, registry=registry).to(device)
-    plan = _plan(model, recipe, options, attempt.level or 0.0)
-    about = {"model": str(place), "split": options.split, MADE_BY: made_by}
+    made_by = about[MADE_BY]
     if any(not made_by.items() <= work.items() for work in works_begun(target)):
         # Begun with other options, which nobody asks for any more.
         remove_partials(target)
-    with watcher.generating() as progress:
-        generate_file(
-            model, records, plan, target, about=about, work=made_by, batch_size=BATCH_SIZE,
-            limit=options.limit, progress=progress,
-        )  # fmt: skip
+    generate_file(
+        model, records, plan, target, about=about, work=made_by, batch_size=BATCH_SIZE,
+        limit=limit, progress=progress,
+    )  # fmt: skip
 
 
 def _plan(
-    model: OmniFlowModel, recipe: Recipe, options: ExperimentOptions, level: float
+    backbone: Backbone, recipe: Recipe, options: ExperimentOptions, level: float
 ) -> GenerationPlan:
     task = Task.parse(options.task)
     max_length = recipe.objective.options.get("max_length", MAX_LENGTH)
     return plan_generation(
-        model.backbone,
+        backbone,
         task,
         noise_level=level,
         steps=options.steps,
         seed=options.generation_seed,
         max_length=max_length,
+        decoding=TextDecoding(max_new_tokens=max_length),
     )
 
 
