@@ -96,6 +96,14 @@ def _meaning(results: Results) -> str:
     )
 
 
+def _scope(results: Results) -> str:
+    """What differences are judged over."""
+    shared = [c.estimate.seeds for contrasts in results.contrasts.values() for c in contrasts]
+    if all(len(seeds) > 1 for seeds in shared):
+        return "Over seeds and records together"
+    return "Of a pair with one seed in common over records alone, so that it is of these two runs"
+
+
 def contrasts_table(results: Results) -> Table:
     """A row for each metric of each pair of recipes."""
     rows = [
@@ -115,8 +123,8 @@ def contrasts_table(results: Results) -> Table:
         headers=["difference", "metric", "value", "95 % interval", "p", "p, Holm", "clearly"],
         rows=rows,
         title=f"Differences between recipes{at_level(results)}",
-        note="Over seeds and records together; p-values are two-sided, and adjusted for the number "
-        "of pairs of a metric. Clearly: the adjusted one is below 0.05.",
+        note=f"{_scope(results)}; p-values are two-sided, and adjusted for the number of pairs of "
+        "a metric. Clearly: the adjusted one is below 0.05.",
     )
 
 
