@@ -10,7 +10,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from omniflow.evaluation.comparison import CODE_PERPLEXITY, DEAD_CODES, Comparison
+from omniflow.evaluation.comparison import CLEAR, CODE_PERPLEXITY, DEAD_CODES, Comparison
 from omniflow.evaluation.comparison_table import Table, difference_table, main_table
 from omniflow.evaluation.report import html
 from omniflow.evaluation.report.bars import difference_chart, metric_chart
@@ -152,10 +152,6 @@ def _rows(comparison: Comparison, chosen: ChosenRows, budget: MediaBudget) -> st
     return f'<script type="application/json" id="rows">{content}</script>\n'
 
 
-def _named(comparison: Comparison) -> list[tuple[int, str]]:
-    return [(position, entry.name) for position, entry in enumerate(comparison.entries)]
-
-
 def _summary(comparison: Comparison, tables: Sequence[Table]) -> Iterator[str]:
     for extra in tables:
         yield html.table(extra)
@@ -168,25 +164,32 @@ def _summary(comparison: Comparison, tables: Sequence[Table]) -> Iterator[str]:
 
 
 def verdicts(comparison: Comparison) -> list[str]:
-    """For each metric, which runs are clearly better or worse than the first one."""
+    """For each metric, which runs are clearly better or worse than the first one, or neither."""
     first = comparison.entries[0].name
     sentences = []
     for metric in comparison.metrics:
-        found: dict[bool | None, list[str]] = {}
+        found: dict[str, list[str]] = {}
         for position, of in comparison.differences:
             if of == metric:
                 name = comparison.entries[position].name
-                found.setdefault(comparison.is_better(position, metric), []).append(name)
-        parts = [
-            f"{', '.join(found[kind])} {words} than {first}"
-            for kind, words in ((True, "clearly better"), (False, "clearly worse"))
-            if kind in found
-        ]
-        if None in found:
-            parts.append(f"{', '.join(found[None])} not clearly different from {first}")
+                found.setdefault(_verdict(comparison, position, metric), []).append(name)
+        parts = [f"{', '.join(found[said])} {said} {first}" for said in _VERDICTS if said in found]
         if parts:
             sentences.append(f"{metric}: {'; '.join(parts)}.")
     return sentences
+
+
+_VERDICTS = (
+    "clearly better than", "clearly worse than", "clearly different from",
+    "not clearly different from",
+)  # fmt: skip
+
+
+def _verdict(comparison: Comparison, position: int, metric: str) -> str:
+    better, worse, different, same = _VERDICTS
+    if comparison.differences[position, metric].p_value >= CLEAR:
+        return same
+    return {True: better, False: worse, None: different}[comparison.is_better(position, metric)]
 
 
 def _metrics(comparison: Comparison) -> Iterator[str]:
@@ -213,7 +216,8 @@ def _curves(comparison: Comparison) -> list[str]:
         for name in _curve_names(comparison, split)
     ]
     grid = html.charts(drawn)
-    return [html.legend(_named(comparison)), grid] if grid else []
+    runs = [(i, entry.name) for i, entry in enumerate(comparison.entries) if entry.run is not None]
+    return [html.legend(runs), grid] if grid else []
 
 
 def _curve_names(comparison: Comparison, split: str) -> list[str]:

@@ -87,7 +87,8 @@ def choose_rows(
         for (identifier, references), found in records.items()
     ]
     higher = metric is None or comparison.higher_is_better(metric) is not False
-    kinds = _kinds(rows, most, higher)
+    # Of a few records half would be both the worst and the best.
+    kinds = _kinds(rows, min(most, -(-len(rows) // 4)), higher)
     wanted = range(len(rows)) if len(rows) <= 4 * most else sorted(kinds)
     return ChosenRows(
         rows=[_with_kinds(rows[place], kinds.get(place, (OTHER,))) for place in wanted],
