@@ -72,7 +72,10 @@ def compare(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare runs: a table, tested differences to the first run, and a page to look at."""
+    """Compare runs, and write a page about them.
+
+    The others are compared with the first one, metric by metric, by the paired bootstrap.
+    """
     from omniflow.evaluation.comparison import compare as compared
     from omniflow.evaluation.entries import read_entries
     from omniflow.evaluation.figures import require_matplotlib, write_figures

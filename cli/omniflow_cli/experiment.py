@@ -120,9 +120,9 @@ def experiment(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> int:
-    """Train recipes with several seeds, try all out on the same records, and compare.
+    """Train recipes with several seeds, and compare.
 
-    Stopped at any moment, the same command goes on; what is finished is not done again. A run
+    All are tried out on the same records. Stopped at any moment, the same command goes on; what is finished is not done again. A run
     that fails is told at the end, and does not keep the others from theirs.
     """
     from omniflow.experiments.options import ExperimentOptions

@@ -144,7 +144,7 @@ def generate(
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> int:
-    """Make texts, pictures or sounds of the records of a dataset.
+    """Make texts, pictures or sounds of a dataset.
 
     What was ended at any moment goes on where it was with the same command.
     """

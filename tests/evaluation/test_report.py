@@ -14,7 +14,7 @@ from omniflow.evaluation.predictions import PredictionFile, write_predictions
 from omniflow.evaluation.report.page import report, verdicts
 from omniflow.evaluation.report.row_data import MediaBudget
 from omniflow.evaluation.report.rows import choose_rows
-from omniflow.evaluation.report.scales import Scale, around_zero, spanning
+from omniflow.evaluation.report.scales import Scale, around_zero, spanning, tick_text
 from omniflow.evaluation.run_samples import RunSample, to_json
 from omniflow.interfaces.dataset import Audio
 from omniflow.interfaces.metric import Prediction
@@ -152,6 +152,9 @@ def test_scales_put_values_where_they_belong():
     assert log.place(10) == pytest.approx(50)
     assert log.place(0.0) == 0
     assert around_zero([0.0, 0.0], 0, 10).place(0.0) == 5
+    assert [tick_text(x) for x in (0.00075, 0.25, 1500, 2e6, 0)] == [
+        "7.5e-4", "0.25", "1.5k", "2M", "0",
+    ]  # fmt: skip
     assert Scale(0, 1, 0, 1).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert Scale(2, 40, 0, 1, is_log=True).ticks() == [2, 5, 10, 20]
     assert Scale(1, 1e6, 0, 1, is_log=True).ticks() == [1, 100, 1e4, 1e6]

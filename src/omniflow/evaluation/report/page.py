@@ -30,6 +30,14 @@ _NO_CURVES = frozenset(
     }
 )  # fmt: skip
 
+#: Curves that stand before the others, split and name.
+_TELLING = (
+    ("validation", "ppl"), ("validation", "loss"), ("validation", "accuracy"), ("train", "loss"),
+)  # fmt: skip
+
+#: Curves that are seen at once; the others are behind a line to click on.
+FIRST_CURVES = 6
+
 #: Beginning of the figures that count what was drawn of each dataset.
 _DRAWN = "samples_"
 
@@ -212,12 +220,25 @@ def _metrics(comparison: Comparison) -> Iterator[str]:
 def _curves(comparison: Comparison) -> list[str]:
     drawn = [
         curve_chart(f"{name}, {split}", _lines(comparison, split, name), may_be_log=name != "lr")
+        for split, name in _curves_by_interest(comparison)
+    ]
+    if not drawn:
+        return []
+    runs = [(i, entry.name) for i, entry in enumerate(comparison.entries) if entry.run is not None]
+    first, rest = drawn[:FIRST_CURVES], html.charts(drawn[FIRST_CURVES:])
+    more = f"<details><summary>More curves</summary>{rest}</details>" if rest else ""
+    return [html.legend(runs), html.charts(first), more]
+
+
+def _curves_by_interest(comparison: Comparison) -> list[tuple[str, str]]:
+    """Split and name of every curve: the telling ones first, then as they stand in the log."""
+    listed = [
+        (split, name)
         for split in ("validation", "train")
         for name in _curve_names(comparison, split)
     ]
-    grid = html.charts(drawn)
-    runs = [(i, entry.name) for i, entry in enumerate(comparison.entries) if entry.run is not None]
-    return [html.legend(runs), grid] if grid else []
+    first = [curve for curve in _TELLING if curve in listed]
+    return [*first, *(curve for curve in listed if curve not in first)]
 
 
 def _curve_names(comparison: Comparison, split: str) -> list[str]:

@@ -89,6 +89,9 @@ def tick_text(value: float) -> str:
         return f"{value / 1e6:.3g}M"
     if abs(value) >= 1e3:
         return f"{value / 1e3:.3g}k"
+    if value and abs(value) < 1e-2:
+        digits, _, power = f"{value:.2e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
     return f"{value:.3g}"
 
 
