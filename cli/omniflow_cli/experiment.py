@@ -122,8 +122,9 @@ def experiment(
 ) -> int:
     """Train recipes with several seeds, and compare.
 
-    All are tried out on the same records. Stopped at any moment, the same command goes on; what is finished is not done again. A run
-    that fails is told at the end, and does not keep the others from theirs.
+    All are tried out on the same records. Stopped at any moment, the same command goes on; what is
+    finished is not done again. A run that fails is told at the end, and does not keep the others
+    from theirs.
     """
     from omniflow.experiments.options import ExperimentOptions
 
