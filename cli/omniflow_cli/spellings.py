@@ -13,7 +13,7 @@ SWITCHES = frozenset(
     {
         "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema", "--dry-run",
         "--cache", "--no-cache", "--compile", "--no-compile", "--gradient-checkpointing",
-        "--no-gradient-checkpointing", "--shard", "--no-shard",
+        "--no-gradient-checkpointing", "--shard", "--no-shard", "--records", "--no-records",
         "--streaming", "--force", "--wikitext", "--coco", "--audiocaps", "--llava-cc3m",
         "--install-completion", "--show-completion",
     }

@@ -127,13 +127,13 @@ _COMPONENTS = (
     (
         "metric",
         "meteor-no-synonyms",
-        "metrics.meteor_no_synonyms:METEORNoSynonyms",
+        "metrics.meteor:METEORNoSynonyms",
         "METEOR by letters and stems alone (nltk)",
     ),
     ("metric", "cider", "metrics.cider:CIDErD", "CIDEr-D, as the COCO caption tools compute it"),
     ("metric", "exact-match", "metrics.exact_match:ExactMatch", "Share equal to a reference"),
     ("metric", "distinct", "metrics.distinct:Distinct", "Distinct-2: different word pairs"),
-    ("metric", "distinct-1", "metrics.distinct_1:Distinct1", "Distinct-1: different words"),
+    ("metric", "distinct-1", "metrics.distinct:Distinct1", "Distinct-1: different words"),
     (
         "metric",
         "length-ratio",

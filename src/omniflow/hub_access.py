@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from typing import Any
 
 from omniflow.connection.hub_cache import fill_cache, missing_files
 from omniflow.connection.listing import Kind, list_repository
-from omniflow.connection.patience import Patience, persistently
+from omniflow.connection.patience import Patience, passing, persistently
 from omniflow.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 
 def fetch_files(
@@ -40,10 +43,17 @@ def fetch_files(
     """
     from huggingface_hub import snapshot_download
 
-    patience = Patience()
     with reaching_hub(hub_id, revision, kind=kind):
+        is_known = _is_cached(hub_id, revision, kind)
+        # With a snapshot at hand, nobody has to wait for a Hub in trouble.
+        patience = Patience(attempts=1) if is_known else Patience()
         if not is_offline():
-            _bring_large_files(hub_id, revision, patterns, kind, is_quiet, patience)
+            try:
+                _bring_large_files(hub_id, revision, patterns, kind, is_quiet, patience)
+            except (OSError, RuntimeError) as error:
+                if not is_known or passing(error) is None:
+                    raise
+                log.warning("%s: %s; what was fetched before is used", hub_id, one_line(error))
         fetched = persistently(
             lambda: snapshot_download(
                 hub_id,
@@ -55,6 +65,18 @@ def fetch_files(
             patience,
         )
     return Path(fetched)
+
+
+def _is_cached(hub_id: str, revision: str | None, kind: Kind) -> bool:
+    """Whether the cache has a snapshot of it, whole or not."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        snapshot_download(hub_id, repo_type=kind, revision=revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return False
+    return True
 
 
 def _bring_large_files(

@@ -157,7 +157,7 @@ def test_recipe_that_there_is_not_suggests_a_shipped_one():
         Draft.from_file("basline", where="--recipe")
     assert str(caught.value).splitlines()[:2] == [
         "--recipe: no recipe or file is called 'basline'",
-        "  did you mean: baseline",
+        "  did you mean: baseline, tiny-baseline",
     ]
 
 

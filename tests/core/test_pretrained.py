@@ -4,11 +4,14 @@ import json
 import re
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from huggingface_hub import constants
 
+from omniflow import hub_access
+from omniflow.connection.patience import Patience
 from omniflow.errors import CheckpointError, UsageError
 from omniflow.pretrained import PretrainedSource
 
@@ -26,8 +29,10 @@ class Hub(BaseHTTPRequestHandler):
         self.asked.append(self.path)
         if self.answer:
             self.reply(*self.answer)
-        elif re.match(r"/api/models/acme/model/revision/", self.path):
-            self.reply(200, {}, json.dumps({"id": "acme/model", "sha": COMMIT}).encode())
+        elif re.match(r"/api/models/acme/model(/revision/[^/?]+)?(\?|$)", self.path):
+            siblings = [{"rfilename": name, "size": len(self.files[name])} for name in self.files]
+            told = {"id": "acme/model", "sha": COMMIT, "siblings": siblings}
+            self.reply(200, {}, json.dumps(told).encode())
         elif self.path.startswith("/api/models/acme/model/tree/"):
             tree = [
                 {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
@@ -60,6 +65,7 @@ def online(monkeypatch, tmp_path):
     """Lets the Hub's client connect to loopback, with an empty cache."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub_access, "Patience", partial(Patience, first_wait_s=0.001))
     # Nothing listens on the discard port.
     set_endpoint(monkeypatch, "http://127.0.0.1:9")
 

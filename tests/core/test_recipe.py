@@ -350,7 +350,8 @@ def test_yaml_is_readable_by_people():
 
 
 def test_the_four_experiments_are_shipped():
-    assert sorted(shipped_recipes()) == ["baseline", "head-plus-refiner", "vq", "vq-plus-refiner"]
+    four = ["baseline", "head-plus-refiner", "vq", "vq-plus-refiner"]
+    assert sorted(shipped_recipes()) == sorted(["flow", *four, *(f"tiny-{name}" for name in four)])
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from omniflow.errors import ConfigError, DataError, UsageError
 from omniflow.interfaces.metric import Prediction
-from omniflow.metrics.meteor import METEOR
-from omniflow.metrics.meteor_no_synonyms import METEORNoSynonyms
+from omniflow.metrics.meteor import METEOR, METEORNoSynonyms
 
 # The reference figures are printed with six decimals.
 PRINTED = 1e-6

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from omniflow.errors import ConfigError, DataError
-from omniflow.metrics.distinct import Distinct
-from omniflow.metrics.distinct_1 import Distinct1
+from omniflow.metrics.distinct import Distinct, Distinct1
 from omniflow.metrics.exact_match import ExactMatch
 from omniflow.metrics.length_ratio import LengthRatio
 

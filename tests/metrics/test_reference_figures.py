@@ -11,8 +11,7 @@ import pytest
 
 from omniflow.metrics.bleu import BLEU
 from omniflow.metrics.cider import CIDErD
-from omniflow.metrics.meteor import METEOR
-from omniflow.metrics.meteor_no_synonyms import METEORNoSynonyms
+from omniflow.metrics.meteor import METEOR, METEORNoSynonyms
 from omniflow.metrics.rouge_1 import Rouge1
 from omniflow.metrics.rouge_2 import Rouge2
 from omniflow.metrics.rouge_l import RougeL

@@ -120,3 +120,10 @@ class _Counts:
 
 def _share(different: int, total: int) -> float:
     return different / total if total else 0.0
+
+
+class Distinct1(Distinct):
+    """Different words of all predictions by all of their words, in [0, 1] (Li et al. 2016)."""
+
+    def __init__(self, *, tokenizer: Tokenizer = "words") -> None:
+        super().__init__(order=1, tokenizer=tokenizer)
