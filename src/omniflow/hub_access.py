@@ -42,15 +42,16 @@ def fetch_files(
         UsageError: If the Hub cannot be reached or does not have it.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]
 
     with reaching_hub(hub_id, revision, kind=kind):
-        is_known = _is_cached(hub_id, revision, kind)
+        is_known = _is_cached(hub_id, revision, patterns, kind)
         # With a snapshot at hand, nobody has to wait for a Hub in trouble.
         patience = Patience(attempts=1) if is_known else Patience()
         if not is_offline():
             try:
                 _bring_large_files(hub_id, revision, patterns, kind, is_quiet, patience)
-            except (OSError, RuntimeError) as error:
+            except (HTTPError, OSError, RuntimeError) as error:
                 if not is_known or passing(error) is None:
                     raise
                 log.warning("%s: %s; what was fetched before is used", hub_id, one_line(error))
@@ -67,13 +68,19 @@ def fetch_files(
     return Path(fetched)
 
 
-def _is_cached(hub_id: str, revision: str | None, kind: Kind) -> bool:
+def _is_cached(hub_id: str, revision: str | None, patterns: Sequence[str], kind: Kind) -> bool:
     """Whether the cache has a snapshot of it, whole or not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        snapshot_download(hub_id, repo_type=kind, revision=revision, local_files_only=True)
+        snapshot_download(
+            hub_id,
+            repo_type=kind,
+            revision=revision,
+            allow_patterns=[*patterns],
+            local_files_only=True,
+        )
     except LocalEntryNotFoundError:
         return False
     return True
