@@ -114,7 +114,7 @@ def test_it_asks_nobody_and_complains_of_nothing(browser, shown, page):
         if event["method"] == "Network.requestWillBeSent"
     }
     assert page.as_uri()[:60] in asked
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "chrome:"))] == []
     assert browser.get_log("browser") == []
     # What a prediction holds is text, and nothing else.
     assert browser.title == "Comparison of runs"
