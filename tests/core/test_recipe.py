@@ -318,7 +318,7 @@ OPTIONS = st.fixed_dictionaries(
 @given(OPTIONS, TEXT)
 def test_any_options_come_back_from_yaml(tmp_path_factory, options, path):
     recipe = resolved(head={"name": "vq", **options}, dataset={"name": "text", "path": path or "x"})
-    assert read_back(recipe, tmp_path_factory.getbasetemp()) == recipe
+    assert read_back(recipe, tmp_path_factory.mktemp("recipe")) == recipe
 
 
 @pytest.mark.parametrize(
