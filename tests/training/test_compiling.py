@@ -6,6 +6,7 @@ compiling C++ for one step takes minutes on a small machine.
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from omniflow.errors import TrainingError
@@ -30,9 +31,8 @@ def backend(monkeypatch):
     return use
 
 
-def test_a_compiled_run_is_that_of_its_graphs(
-    short_recipe, runs, small_registry, tmp_path, backend
-):
+def test_a_compiled_run_is_that_of_its_graphs(short_recipe, small_registry, tmp_path, backend):
+    # The codebook search sums in another order in a graph.
     graphs = []
 
     def eager(graph, inputs):
@@ -45,7 +45,12 @@ def test_a_compiled_run_is_that_of_its_graphs(
         train(recipe, output_dir=tmp_path / str(name), registry=small_registry)
     assert [type(module).__name__ for module in compiled] == ["LossModule"]
     assert graphs
-    runs.assert_same(tmp_path / "True", tmp_path / "False")
+    left, right = (
+        load_file(tmp_path / name / "final" / "model.safetensors") for name in ("True", "False")
+    )
+    assert left.keys() == right.keys()
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], msg=name)
 
 
 def test_a_compiler_that_fails_ends_the_run_with_advice(
