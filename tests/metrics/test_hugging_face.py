@@ -1,5 +1,7 @@
 """Metrics of Hugging Face `evaluate` among ours, and ours among theirs."""
 
+import sys
+
 import pytest
 
 from omniflow.errors import DataError, UnknownNameError, UsageError
@@ -40,6 +42,9 @@ def caches(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(folder))
         patch.syspath_prepend(str(folder))
+        # Another test of this process may have imported the package from its own folder.
+        for name in [name for name in sys.modules if name.split(".")[0] == "evaluate_modules"]:
+            patch.delitem(sys.modules, name)
         yield
 
 

@@ -96,7 +96,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(endings, folder, runs, c
 
 
 def everything_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    """All files but samples made midway, for which a run with this little time may have none."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert {"samples/step-0.json", "samples/step-8.json"} <= found
+    return sorted(name for name in found if not name.startswith("samples/step-4"))
 
 
 def test_a_run_that_is_stopped_does_not_replace_the_checkpoint_it_has_just_saved(
