@@ -35,8 +35,8 @@ class Command(TyperCommand):
         """The parameters, the one for help among them."""
         return _taken_as_typed(super().get_params(ctx))
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the sections in the order in which the signature names them."""
+    def sections(self, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+        """Flags and what they do, by section, in the order in which the signature names these."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -47,10 +47,13 @@ class Command(TyperCommand):
                 sections.setdefault(section, []).append(record)
         # What every command has stands last.
         sections["Options"] = sections.pop("Options", [])
-        for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        return {title: records for title, records in sections.items() if records}
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections."""
+        for title, records in self.sections(ctx).items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 class CommandGroup(TyperGroup):

@@ -12,24 +12,33 @@ import typer
 SWITCHES = frozenset(
     {
         "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema", "--dry-run",
+        "--without-refiner",
         "--cache", "--no-cache", "--compile", "--no-compile", "--gradient-checkpointing",
         "--no-gradient-checkpointing", "--shard", "--no-shard", "--records", "--no-records",
+        "--private", "--include-training-state", "--include-report", "--include-samples",
         "--streaming", "--force", "--wikitext", "--coco", "--audiocaps", "--llava-cc3m",
         "--install-completion", "--show-completion",
     }
 )  # fmt: skip
 
-_RENAMED = {"--num-epochs": "--epochs"}
+_RENAMED = {
+    "--num-epochs": "--epochs",
+    "--num-workers": "--workers",
+    # The width of what the head writes; that of its hidden layer was fixed.
+    "--text-decoder-head-dim": "--latent-dim",
+}
 _OPTIONS = {
-    "--text-decoder-head-dim": "head.hidden_dim",
     "--latent-refiner-hidden-dim": "refiner.hidden_dim",
     "--latent-refiner-layers": "refiner.layers",
 }
-#: Switches of the script that choose a component; of two that choose the same, the later wins.
+#: Switches of the script, and the flag with its value that each stands for; of two that choose the
+#: same, the later wins.
 _CHOICES = {
     "--use-text-decoder-head": ("--head", "mlp"),
     "--use-vq-codebook": ("--head", "vq"),
     "--use-latent-refiner": ("--refiner", "mlp"),
+    # The script's own default, of no effect there without the switch.
+    "--use-contrastive": ("--contrastive-weight", "0.05"),
 }
 _FOLDER = "--model-path"
 

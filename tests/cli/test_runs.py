@@ -133,6 +133,7 @@ def test_the_original_script_s_command_line_trains(omniflow, random_backbone, tm
     assert outcome.code == 0, outcome.err
     assert outcome.err.startswith("note: in today's spelling: omniflow train --backbone ")
     config = json.loads((tmp_path / "run" / "final" / "config.json").read_text())
+    assert config["head"]["latent_dim"] == 8
     assert config["refiner"] == {"name": "mlp", "hidden_dim": 8, "layers": 3}
 
 

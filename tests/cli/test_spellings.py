@@ -27,12 +27,12 @@ def test_the_flags_of_the_original_script_are_translated(capsys):
     line = modern(
         "train --model_path weights/v0.5 --num_epochs 2 --text_decoder_head_dim 512 "
         "--latent_refiner_hidden_dim=64 --latent_refiner_layers 3 --batch_size 4 "
-        "--use_vq_codebook --use_latent_refiner"
+        "--num_workers 4 --use_vq_codebook --use_latent_refiner --use_contrastive"
     )
     assert line == (
-        "train --backbone weights/v0.5 --epochs 2 --set head.hidden_dim=512 "
+        "train --backbone weights/v0.5 --epochs 2 --latent-dim 512 "
         "--set refiner.hidden_dim=64 --set refiner.layers=3 --batch-size 4 "
-        "--head vq --refiner mlp"
+        "--workers 4 --head vq --refiner mlp --contrastive-weight 0.05"
     )
     assert capsys.readouterr().err == f"note: in today's spelling: omniflow {line}\n"
 
@@ -54,6 +54,11 @@ def test_a_plain_head_of_the_script_is_the_mlp():
 
 def test_a_head_that_is_named_wins_over_the_script_s_switch():
     assert modern("train --use_vq_codebook --head linear") == "train --head linear"
+
+
+def test_a_weight_that_is_said_wins_over_the_script_s_switch():
+    line = "train --use_contrastive --contrastive_weight 0.1"
+    assert modern(line) == "train --contrastive-weight 0.1"
 
 
 def test_the_script_s_model_is_a_folder_even_as_a_bare_word():
