@@ -119,6 +119,7 @@ app.command(
     epilog=examples(
         "omniflow convert OmniFlow-v0.5 OmniFlow-v0.5-safetensors",
         "omniflow convert OmniFlow-v0.5 averaged --ema --dtype bf16",
+        "omniflow convert best_step1000.pt my-head --backbone ./OmniFlow-v0.5",
     ),
 )(convert)
 app.add_typer(download.app, name="download")

@@ -31,8 +31,11 @@ _COMPONENTS = (
     ("head", "linear", "heads.linear:LinearHead", "The backbone's own last text projection"),
     ("head", "mlp", "heads.mlp:MLPHead", "Two-layer perceptron"),
     ("head", "vq", "heads.vq:VQHead", "Perceptron with a vector-quantised output"),
+    ("head", "norm-mlp", "heads.norm_mlp:NormMLPHead", "Perceptron with layer norms"),
+    ("head", "norm-vq", "heads.norm_vq:NormVQHead", "The same with a vector-quantised output"),
     ("refiner", "none", "refiners.none:NoRefiner", "Leaves the latents as they are"),
     ("refiner", "mlp", "refiners.mlp:MLPRefiner", "Residual perceptron over each latent"),
+    ("refiner", "norm-mlp", "refiners.norm_mlp:NormMLPRefiner", "The same with layer norms"),
     ("encoder", "clip", "encoders.clip:CLIPEncoder", "CLIP embedding of text or image"),
     (
         "encoder",

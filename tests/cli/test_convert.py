@@ -1,6 +1,9 @@
 """`omniflow convert`: whole commands."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,6 +68,15 @@ def test_nothing_is_overwritten(omniflow, checkpoint, tmp_path):
             ["{checkpoint}", "out", "--dtype", "fp8"],
             "error: --dtype: dtype is 'fp8', expected fp32",
         ),
+        (["best_step1000.pt", "out"], "error: best_step1000.pt: there is no such file"),
+        (
+            ["{checkpoint}", "out", "--without-refiner"],
+            "error: --without-refiner: has no use here, expected it beside a checkpoint of the",
+        ),
+        (
+            ["{checkpoint}/vae/config.json", "out", "--ema"],
+            "error: --ema: has no use here, expected it beside a folder in the published layout",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_message(omniflow, checkpoint, tmp_path, arguments, told):
@@ -73,6 +85,57 @@ def test_mistakes_are_told_in_one_message(omniflow, checkpoint, tmp_path, argume
     assert outcome.code == 2
     assert told in outcome.err
     assert "Traceback" not in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def research_checkpoint(random_backbone, tmp_path_factory):
+    """A head without hidden secrets, as the research script saves one."""
+    vae = json.loads((random_backbone / "text_vae/config.json").read_text())["vae_config"]
+    width = vae["vae_dim"]
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(width, 8), torch.nn.LayerNorm(8), torch.nn.GELU(), torch.nn.Dropout(0.1),
+        torch.nn.Linear(8, width), torch.nn.LayerNorm(width),
+    )  # fmt: skip
+    head = {f"upsampler.{name}": tensor for name, tensor in layers.state_dict().items()}
+    file = tmp_path_factory.mktemp("research") / "best_step1000.pt"
+    torch.save({"global_step": 1000, "text_decoder_head": head, "optimizer": {}}, file)
+    return file
+
+
+def test_a_research_checkpoint_becomes_a_model_that_generates(
+    omniflow, research_checkpoint, random_backbone, tmp_path
+):
+    # As docs/published-models.md has it.
+    page = (Path(__file__).parents[2] / "docs/published-models.md").read_text(encoding="utf-8")
+    documented = re.search(r"^omniflow (convert best_step1000.pt .+)$", page, re.MULTILINE)[1]
+    (tmp_path / "OmniFlow-v0.5").symlink_to(random_backbone)
+    (tmp_path / "best_step1000.pt").symlink_to(research_checkpoint)
+    outcome = omniflow(*shlex.split(documented))
+    assert outcome.code == 0, outcome.err
+    lines = [line.split(maxsplit=1) for line in outcome.out.splitlines()]
+    assert lines[0][0] == "head"
+    assert "norm-mlp hidden_dim=8 layers=2" in lines[0][1]
+    assert ["left", "out  optimizer"] in lines
+    assert "my-head: 328 parameters of step 1000" in outcome.err
+    made = omniflow(
+        "sample", "--task", "t2t", "--prompt", "a red circle", "--checkpoint", "my-head",
+        "--steps", "1", "--set", "sampling.max_new_tokens=2", "--output", "text.txt",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    assert (tmp_path / "text.txt").exists()
+
+
+def test_the_backbone_of_a_research_checkpoint_is_omniflow_v05_by_default(
+    omniflow, research_checkpoint, tmp_path
+):
+    outcome = omniflow("convert", research_checkpoint, "my-head")
+    assert outcome.code == 2
+    assert "jacklishufan/OmniFlow-v0.5" in outcome.err
+    refused = omniflow("convert", research_checkpoint, "my-head", "--backbone", "tny")
+    assert refused.code == 2
+    assert refused.err.startswith("error: --backbone: no backbone is called 'tny'")
+    assert "did you mean: tiny" in refused.err
     assert not list(tmp_path.iterdir())
 
 

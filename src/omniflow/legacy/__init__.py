@@ -1,0 +1,1 @@
+"""Checkpoints of the original research script, read without executing anything in them."""
