@@ -9,6 +9,8 @@ from safetensors.torch import load_file, save_file
 from omniflow.errors import ConfigError
 from omniflow.heads.linear import LinearHead
 from omniflow.heads.mlp import MLPHead
+from omniflow.heads.norm_mlp import NormMLPHead
+from omniflow.heads.norm_vq import NormVQHead
 from omniflow.heads.vq import VQHead
 
 FEATURE_DIM, LATENT_DIM = 12, 6
@@ -28,6 +30,12 @@ MAKERS = {
         hidden_dim=16,
         codebook_size=20,
         gradient="rotation",
+    ),
+    "norm-mlp": lambda: NormMLPHead(
+        feature_dim=FEATURE_DIM, latent_dim=LATENT_DIM, hidden_dim=16, layers=3
+    ),
+    "norm-vq": lambda: NormVQHead(
+        feature_dim=FEATURE_DIM, latent_dim=LATENT_DIM, hidden_dim=16, codebook_size=20
     ),
 }
 
@@ -120,6 +128,10 @@ def test_saved_head_continues_bit_for_bit(make, tmp_path):
         (MLPHead, {"hidden_dim": 0}, "hidden_dim is 0, expected a whole number >= 1"),
         (MLPHead, {"dropout": 1.0}, r"dropout is 1.0, expected a number in \[0, 1\)"),
         (MLPHead, {"dropout": -0.1}, r"dropout is -0.1, expected a number in \[0, 1\)"),
+        (NormMLPHead, {"hidden_dim": 0}, "hidden_dim is 0, expected a whole number >= 1"),
+        (NormMLPHead, {"layers": 1}, "layers is 1, expected a whole number >= 2"),
+        (NormMLPHead, {"dropout": 1.0}, r"dropout is 1.0, expected a number in \[0, 1\)"),
+        (NormVQHead, {"codebook_size": 1}, "codebook_size is 1, expected a whole number >= 2"),
         (VQHead, {"hidden_dim": 0}, "hidden_dim is 0, expected a whole number >= 1"),
         (VQHead, {"codebook_size": -4}, "codebook_size is -4, expected a whole number >= 2"),
         (VQHead, {"commitment_weight": -1.0}, "commitment_weight is -1.0, expected a number >= 0"),

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from omniflow.errors import ConfigError
 from omniflow.refiners.mlp import MLPRefiner
 from omniflow.refiners.none import NoRefiner
+from omniflow.refiners.norm_mlp import NormMLPRefiner
 
 
 def trained(refiner, optimiser, steps=3):
@@ -89,7 +90,20 @@ def test_a_saved_refiner_gives_identical_latents(tmp_path):
     assert torch.equal(loaded(latents), refiner(latents))
 
 
-@pytest.mark.parametrize("refiner", [NoRefiner, MLPRefiner])
+def test_the_refiner_with_norms_computes_its_formula():
+    torch.manual_seed(0)
+    refiner = NormMLPRefiner(latent_dim=6, hidden_dim=8).eval()
+    for parameter in refiner.parameters():
+        torch.nn.init.normal_(parameter)
+    first, first_norm, _, _, last, last_norm = refiner.perceptron.layers
+    latents = torch.randn(2, 5, 6)
+    hidden = F.gelu(F.layer_norm(first(latents), (8,), first_norm.weight, first_norm.bias))
+    correction = F.layer_norm(last(hidden), (6,), last_norm.weight, last_norm.bias)
+    torch.testing.assert_close(refiner(latents), latents + correction)
+    assert not torch.equal(refiner.train()(latents), refiner.eval()(latents))
+
+
+@pytest.mark.parametrize("refiner", [NoRefiner, MLPRefiner, NormMLPRefiner])
 def test_a_refiner_runs_without_reading_values(refiner):
     latents = torch.randn(2, 5, 6, device="meta", requires_grad=True)
     refiner(latent_dim=6).to("meta")(latents).sum().backward()

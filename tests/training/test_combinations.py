@@ -15,6 +15,10 @@ HEADS = {
     "mlp": {"hidden_dim": 8},
     "vq": {"hidden_dim": 8, "codebook_size": 4},
 }
+NORMED = {
+    "norm-mlp": {"hidden_dim": 8},
+    "norm-vq": {"hidden_dim": 8, "codebook_size": 4},
+}
 
 
 @pytest.fixture
@@ -31,6 +35,7 @@ def encoders(parity_data):
     [
         *product(HEADS, ("none", "mlp"), ("none", "clip", "t5", "clip image and t5"), ["hidden"]),
         *product(HEADS, ("none", "mlp"), ("none",), ["x0"]),
+        *product(NORMED, ("norm-mlp",), ("none",), ["x0"]),
     ],
 )
 def test_two_steps_change_the_trained_parts_and_are_logged(
@@ -39,7 +44,7 @@ def test_two_steps_change_the_trained_parts_and_are_logged(
     draft = Draft.from_mapping(
         {
             "backbone": {"name": "folder", "path": str(random_backbone)},
-            "head": {"name": head, "features": features, **HEADS[head]},
+            "head": {"name": head, "features": features, **(HEADS | NORMED)[head]},
             "refiner": refiner,
             "encoder": encoders[chosen],
             "dataset": {"name": "scenes", "size": 8},
@@ -56,7 +61,7 @@ def test_two_steps_change_the_trained_parts_and_are_logged(
     has_adapter = chosen != "none"
     assert changed == {
         "head",
-        *({"refiner"} if refiner == "mlp" else ()),
+        *({"refiner"} if refiner != "none" else ()),
         *({"adapters"} if has_adapter else ()),
     }
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
