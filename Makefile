@@ -6,7 +6,7 @@ VENV := .venv
 OMNIFLOW := $(VENV)/bin/omniflow
 RUN := demo/run
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs dist clean
 .DELETE_ON_ERROR:
 
 demo: $(RUN)/predictions.json
@@ -29,6 +29,12 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+
+# Where pip finds packages is left to its environment (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, ...).
+dist: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		-c constraints.txt -e ".[dist]"
+	$(VENV)/bin/python scripts/dist.py -- --disable-pip-version-check -c constraints.txt
 
 clean:
 	rm -rf demo
