@@ -21,6 +21,8 @@ from omniflow_cli.flags import Verbose
 from omniflow_cli.generate import generate
 from omniflow_cli.list_components import list_components
 from omniflow_cli.list_recipes import list_recipes
+from omniflow_cli.pull import pull
+from omniflow_cli.push import push
 from omniflow_cli.sample import sample
 from omniflow_cli.show import show
 from omniflow_cli.spellings import modernise
@@ -77,6 +79,7 @@ app.command(
         "omniflow train --output-dir runs/a --resume auto",
         "omniflow train --recipe vq-plus-refiner --num-processes 4",
         "omniflow train --head vq --tracker tensorboard",
+        "omniflow train --head vq --push-to-hub acme/scenes-vq",
         "omniflow train --recipe vq --dry-run",
         "omniflow train --recipe vq --backbone-config published --dry-run --device meta",
     ),
@@ -122,6 +125,21 @@ app.command(
         "omniflow convert best_step1000.pt my-head --backbone ./OmniFlow-v0.5",
     ),
 )(convert)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow push runs/vq-mlp acme/scenes-vq",
+        "omniflow push runs/vq-mlp/final acme/scenes-vq --revision final --private",
+        "omniflow push runs/vq-mlp acme/scenes-vq --license mit --results eval_results.json",
+    ),
+)(push)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow pull acme/scenes-vq models/scenes-vq",
+        "omniflow pull acme/scenes-vq@v1.0 models/scenes-vq",
+    ),
+)(pull)
 app.add_typer(download.app, name="download")
 app.add_typer(cache.app, name="cache")
 app.add_typer(data.app, name="data")

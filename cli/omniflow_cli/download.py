@@ -184,7 +184,7 @@ def models(
     reports = []
     for model in found:
         place = None if output_dir is None else Path(output_dir).expanduser() / model.name
-        with _followed(model.name) as reporter, naming_flags({"workers": "--workers"}):
+        with followed(model.name) as reporter, naming_flags({"workers": "--workers"}):
             report = download_model(
                 model, place, revision=revision, is_forced=force, workers=options.workers,
                 reporter=reporter,
@@ -227,7 +227,7 @@ def _data_job(
         )  # fmt: skip
 
     def fetch() -> DataReport:
-        with _followed(name) as reporter:
+        with followed(name) as reporter:
             return download_data(request, reporter)
 
     return fetch
@@ -239,7 +239,7 @@ def _wordnet_job(output_dir: str | None, force: bool) -> Callable[[], WordnetRep
     folder = None if output_dir is None else Path(output_dir).expanduser()
 
     def fetch() -> WordnetReport:
-        with _followed(WORDNET) as reporter:
+        with followed(WORDNET) as reporter:
             return download_wordnet(folder, is_forced=force, reporter=reporter)
 
     return fetch
@@ -272,7 +272,8 @@ class _Shown(DownloadReporter):
 
 
 @contextmanager
-def _followed(name: str) -> Iterator[_Shown]:
+def followed(name: str) -> Iterator[DownloadReporter]:
+    """While entered, a download is shown on stderr."""
     with counting(f"{name}: KB") as count:
         yield _Shown(count)
 

@@ -154,7 +154,8 @@ def _names(metrics: str) -> list[str]:
 
 def _rated(file: PredictionFile, place: Path, options: EvaluationOptions) -> PredictionFile:
     """The predictions with token scores of a checkpoint."""
-    from omniflow.assembly import checkpoint_folder, load
+    from omniflow.assembly import load
+    from omniflow.checkpoints import checkpoint_folder
     from omniflow.generation.token_scoring import check_tasks, with_token_scores
     from omniflow.training.device import choose_device
     from omniflow_cli.progress import counting

@@ -47,13 +47,12 @@ class ModelSaid:
 
     def identity(self) -> dict[str, Any]:
         """What tells it from every other model."""
-        from omniflow.assembly import read_config
-        from omniflow.checkpoints import content_hash
+        from omniflow.checkpoints import content_hash, read_model_config
 
         if not isinstance(self.source, Path):
             recipe = self.source
             return {"backbone": recipe.backbone.to_dict(), "seed": recipe.training.seed}
-        config = read_config(self.source / "config.json")
+        config = read_model_config(self.source / "config.json")
         if config.get("weights_hash") is None:
             config["weights_hash"] = content_hash(self.source / "model.safetensors")
         return config

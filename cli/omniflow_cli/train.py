@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from omniflow.errors import OmniFlowError
 from omniflow.plugins import installed_plugins
 from omniflow_cli import render
 from omniflow_cli.dry_run import dry_run as try_out
 from omniflow_cli.exits import OK
 from omniflow_cli.flags import AsJson, Verbose, flag_of, naming_flags, text
 from omniflow_cli.many_processes import launched, process_count
+from omniflow_cli.push import show
+from omniflow_cli.push_after import check_push, push_run
 from omniflow_cli.run_draft import SETTINGS, draft_of, is_said
 from omniflow_cli.run_place import AUTO, choose_place
 
 if TYPE_CHECKING:
+    from omniflow.hub.record import Pushed
     from omniflow.training.reporter import RunResult
 
 MODEL, DATA, LOSS, LOOP, RUN = "Model", "Data", "Loss", "Loop", "Run"
@@ -166,6 +170,18 @@ def train(
         str | None,
         text("auto: continue the run in the folder if there is one. Or: the run.", "auto|RUN", RUN),
     ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        text("Hub repository that the run is pushed to at its end; looked at before.", "REPO", RUN),
+    ] = None,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="With --push-to-hub: make the repository private.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -194,10 +210,12 @@ def train(
     flags = {key: flag_of(name) for name, key in SETTINGS.items() if is_said(said[name])}
     if dry_run:
         count = process_count(num_processes)
+        check_push(push_to_hub, private=private, is_dry=True)
         return try_out(draft_of(said, base), place, flags, processes=count, as_json=as_json)
     registry = installed_plugins().registry
     settled = resolve(draft_of(said, base), registry)
     count = process_count(num_processes)
+    check_push(push_to_hub, private=private)
 
     # Everything above needs no torch and takes no time.
     from omniflow.training import trainer
@@ -225,10 +243,27 @@ def train(
     processes.leave()
     if not processes.is_main:
         return OK
-    if as_json:
-        render.as_json(_content(result))
-    else:
+    return _ended(result, push_to_hub, private=private, as_json=as_json)
+
+
+def _ended(result: RunResult, repo: str | None, *, private: bool, as_json: bool) -> int:
+    """Push the run if that was asked for, and tell what came of it; a failed push is told last."""
+    failure: OmniFlowError | None = None
+    pushed: Pushed | None = None
+    if repo is not None:
+        try:
+            pushed = push_run(result.folder, repo, private=private)
+        except OmniFlowError as error:
+            failure = error
+    if as_json and failure is None:
+        hub = {} if pushed is None else {"hub": pushed.to_dict()}
+        render.as_json({**_content(result), **hub})
+    elif not as_json:
         _show(result)
+        if pushed is not None:
+            show(pushed)
+    if failure is not None:
+        raise failure
     return OK
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from omniflow.checkpoints import content_hash, read_json, read_tensors
+from omniflow.checkpoints import (
+    checkpoint_folder,
+    content_hash,
+    read_model_config,
+    read_tensors,
+)
 from omniflow.draft import Draft
 from omniflow.errors import CheckpointError, ConfigError, PluginError
+from omniflow.hub.fetch import fetch_model
+from omniflow.hub.names import is_on_hub
 from omniflow.options import check_options, load_component, options_of
 from omniflow.plugins import installed_plugins
 from omniflow.recipe import Choice, Recipe
@@ -129,12 +137,21 @@ def assemble_shapes(recipe: Recipe, registry: Registry) -> OmniFlowModel:
     return model.eval()
 
 
-def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel:
+def load(
+    path: str | Path,
+    *,
+    revision: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+) -> OmniFlowModel:
     """Bring back a model that `save_pretrained` or a training run wrote.
 
     Args:
         path: A folder with `config.json` and `model.safetensors`, or a run (its `best`, else its
-            `latest` checkpoint is taken).
+            `latest` checkpoint is taken); or one on the Hub, `OWNER/NAME` or
+            `OWNER/NAME@REVISION`.
+        revision: Branch, tag or commit on the Hub, where it does not stand in the name.
+        options: Options that are other ones here than where it was saved, `{"backbone.path": ...}`.
         registry: Where names are looked up; the installed plugins by default.
 
     Returns:
@@ -143,10 +160,11 @@ def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel
     Raises:
         CheckpointError: If a file is missing, damaged or foreign, or the backbone has changed.
         PluginError: If a component's plugin is not installed; says which package to install.
+        UsageError: If the Hub cannot be reached or does not have it.
     """
     registry = registry or installed_plugins().registry
-    folder = checkpoint_folder(Path(path))
-    config = read_config(folder / "config.json")
+    folder = _model_folder(path, revision)
+    config = _with_options(read_model_config(folder / "config.json"), options or {})
     try:
         choices, encoders = _recorded_choices(config, registry)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -155,14 +173,15 @@ def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel
             where=str(folder / "config.json"),
         ) from error
     state = read_tensors(folder / "model.safetensors")
-    model = construct(
-        choices["backbone"],
-        choices["head"],
-        choices["refiner"],
-        encoders,
-        registry,
-        trains_backbone=config.get("trains_backbone") is True,
-    )
+    with _advising_on(choices["backbone"]):
+        model = construct(
+            choices["backbone"],
+            choices["head"],
+            choices["refiner"],
+            encoders,
+            registry,
+            trains_backbone=config.get("trains_backbone") is True,
+        )
     where = str(folder / "model.safetensors")
     model.check_trained_state(state, where=where)
     _check_weights_hash(folder, config)
@@ -170,6 +189,39 @@ def load(path: str | Path, *, registry: Registry | None = None) -> OmniFlowModel
     read_weights(model)
     model.load_trained_state(state, where=where)
     return model.eval()
+
+
+def _model_folder(path: str | Path, revision: str | None) -> Path:
+    """The folder of a saved model, fetched from the Hub where that is meant."""
+    if is_on_hub(str(path)):
+        return fetch_model(str(path), revision)
+    if revision is not None:
+        raise ConfigError("revision", revision, expected=f"None, because {path} is no Hub id")
+    return checkpoint_folder(Path(path))
+
+
+def _with_options(config: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a saved model with other options of its backbone, head or refiner."""
+    for key, value in options.items():
+        kind, _, name = key.partition(".")
+        if kind not in ("backbone", "head", "refiner") or not name:
+            raise ConfigError(
+                "options", {key: value}, expected='keys such as "backbone.path", "head.dropout"'
+            )
+        config[kind] = {**config[kind], name: value}
+    return config
+
+
+@contextmanager
+def _advising_on(backbone: Choice) -> Iterator[None]:
+    """Says what to do where a backbone was read from a folder that is not here."""
+    try:
+        yield
+    except CheckpointError as error:
+        path = backbone.options.get("path")
+        if error.where == path and str(path).startswith("./"):
+            error.notes += ('say where yours is: load(..., options={"backbone.path": FOLDER})',)
+        raise
 
 
 def construct(
@@ -240,24 +292,6 @@ def read_weights(model: OmniFlowModel, *, device: torch.device | None = None) ->
     model.freeze()
 
 
-def checkpoint_folder(path: Path) -> Path:
-    """The folder that holds the model: the path itself, or a run's best or latest checkpoint.
-
-    Raises:
-        CheckpointError: If there is none.
-    """
-    if not path.is_dir():
-        raise CheckpointError("there is no such folder", where=str(path))
-    for candidate in (path, path / "best", path / "final", path / "latest"):
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise CheckpointError(
-        "no model in this folder",
-        where=str(path),
-        expected="config.json and model.safetensors, or a run with best, final or latest",
-    )
-
-
 def construct_component(registry: Registry, kind: str, choice: Choice, **supplied: Any) -> Any:
     """One component from its choice; what the constructor refuses is told with its full name."""
     loaded = load_component(registry, kind, choice.name, where=choice.where.get("name"))
@@ -281,31 +315,6 @@ def _listed(value: Named | Iterable[Named]) -> Any:
     if isinstance(value, str | Mapping):
         return value
     return [{"name": item} if isinstance(item, str) else item for item in value]
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read the config.json of a saved model.
-
-    Raises:
-        CheckpointError: If it is missing, not JSON, of another format, or lacks a part.
-    """
-    from omniflow.model import FORMAT
-
-    config = read_json(path)
-    given = config.get("format") if isinstance(config, dict) else None
-    if given != FORMAT:
-        raise CheckpointError(
-            f"its format is {given!r}, this is not a model of ours",
-            where=str(path),
-            expected=FORMAT,
-        )
-    wanted = {"backbone", "head", "refiner", "encoder", "components", "backbone_identity"}
-    missing = sorted(wanted - config.keys())
-    if missing:
-        raise CheckpointError(f"it lacks {', '.join(missing)}", where=str(path))
-    if not isinstance(config["backbone_identity"], dict):
-        raise CheckpointError("its backbone_identity is no mapping", where=str(path))
-    return cast("dict[str, Any]", config)
 
 
 def _recorded_choices(

@@ -14,6 +14,9 @@ from omniflow.files import replacing
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: What config.json of a saved model says about itself.
+MODEL_FORMAT = "omniflow.model/1"
+
 
 def read_json(path: Path) -> Any:
     """Read a JSON file.
@@ -79,3 +82,44 @@ def content_hash(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """The folder that holds the model: the path itself, or a run's best or latest checkpoint.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    if not path.is_dir():
+        raise CheckpointError("there is no such folder", where=str(path))
+    for candidate in (path, path / "best", path / "final", path / "latest"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise CheckpointError(
+        "no model in this folder",
+        where=str(path),
+        expected="config.json and model.safetensors, or a run with best, final or latest",
+    )
+
+
+def read_model_config(path: Path) -> dict[str, Any]:
+    """Read the config.json of a saved model.
+
+    Raises:
+        CheckpointError: If it is missing, not JSON, of another format, or lacks a part.
+    """
+    config = read_json(path)
+    given = config.get("format") if isinstance(config, dict) else None
+    if given != MODEL_FORMAT:
+        raise CheckpointError(
+            f"its format is {given!r}, this is not a model of ours",
+            where=str(path),
+            expected=MODEL_FORMAT,
+        )
+    wanted = {"backbone", "head", "refiner", "encoder", "components", "backbone_identity"}
+    missing = sorted(wanted - config.keys())
+    if missing:
+        raise CheckpointError(f"it lacks {', '.join(missing)}", where=str(path))
+    if not isinstance(config["backbone_identity"], dict):
+        raise CheckpointError("its backbone_identity is no mapping", where=str(path))
+    return config

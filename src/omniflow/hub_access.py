@@ -175,7 +175,7 @@ def _advice(error: BaseException) -> list[str]:
     if is_offline():
         return ["HF_HUB_OFFLINE is set, so that only what was fetched before is there"]
     elsewhere = "HF_ENDPOINT=URL asks a mirror"
-    status = _status(error)
+    status = status_of(error)
     if status == 401:
         return ["the Hub does not know your token: hf auth login, or set another HF_TOKEN"]
     if status == 403:
@@ -192,7 +192,7 @@ def _advice(error: BaseException) -> list[str]:
     ]
 
 
-def _status(error: BaseException | None) -> int | None:
+def status_of(error: BaseException | None) -> int | None:
     """What the Hub answered; None where it did not."""
     while error is not None:
         response = getattr(error, "response", None)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from omniflow.cache.frozen import FrozenWork
-from omniflow.checkpoints import content_hash, write_tensors
+from omniflow.checkpoints import MODEL_FORMAT, content_hash, write_tensors
 from omniflow.errors import CheckpointError, OmniFlowError, PluginError, UsageError
 from omniflow.files import write_json, write_text, writing_folder
+from omniflow.hub.card import local_card
+from omniflow.hub.push import push
+from omniflow.hub.staging import CARD
 from omniflow.interfaces import (
     Backbone,
     Encoder,
@@ -32,11 +36,10 @@ from omniflow.version import __version__
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from omniflow.hub.record import Pushed
     from omniflow.interfaces import Audio
     from omniflow.sampling.noise import NoiseSource
     from omniflow.sampling.sampler import Step
-
-FORMAT = "omniflow.model/1"
 
 
 @dataclass(frozen=True)
@@ -464,7 +467,7 @@ class OmniFlowModel(nn.Module):
         write_tensors(folder / "model.safetensors", tensors)
         sizes = self.summary()
         config = {
-            "format": FORMAT,
+            "format": MODEL_FORMAT,
             "omniflow_version": __version__,
             **self.parts.to_dict(),
             "trains_backbone": self.trains_backbone,
@@ -474,32 +477,48 @@ class OmniFlowModel(nn.Module):
             "weights_hash": content_hash(folder / "model.safetensors"),
         }
         write_json(folder / "config.json", config)
-        write_text(folder / "README.md", self._card())
+        write_text(folder / CARD, local_card(config))
 
-    def _card(self) -> str:
-        parts = self.parts
-        made_of = f"Head `{parts.head.name}` and refiner `{parts.refiner.name}`"
-        if self.trains_backbone:
-            title, said = "OmniFlow model", f"{made_of} with the trained transformer of"
-        else:
-            title, said = "OmniFlow text decoder", f"{made_of} on the frozen backbone"
-        lines = [
-            "---",
-            "library_name: omniflow",
-            "tags: [omniflow, any-to-any]",
-            "---",
-            f"# {title}",
-            "",
-            f"{said} `{parts.backbone.name}`; {self.summary()['trainable']:,} trained parameters.",
-            "",
-            "```python",
-            "import omniflow",
-            "",
-            'model = omniflow.load("PATH")',
-            "```",
-            "",
-        ]
-        return "\n".join(lines)
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        license: str | None = None,
+        token: str | None = None,
+    ) -> Pushed:
+        """Publish the model, with a card, on the Hugging Face Hub, where `omniflow.load` finds it.
+
+        Args:
+            repo_id: `owner/name`, made if there is none; or a name among one's own.
+            private: Whether only its owner may see it, where it is made.
+            revision: The branch, made if there is none; None for the main one.
+            commit_message: First line of the commit.
+            license: For the card, as the Hub spells it (`apache-2.0`).
+            token: The token; None for that of `hf auth login` or HF_TOKEN.
+
+        Returns:
+            The commit, the page, and what is there.
+
+        Raises:
+            UsageError: If the Hub refuses it.
+            PushError: If the Hub is in trouble or cannot be reached.
+        """
+        with TemporaryDirectory(prefix="omniflow-push-") as folder:
+            place = Path(folder) / "model"
+            self.save_pretrained(place)
+            return push(
+                place,
+                repo_id,
+                private=private,
+                revision=revision,
+                message=commit_message,
+                licence=license,
+                token=token,
+                again="the model is as it was; push it again",
+            )
 
 
 def _check_latents(latents: Tensor, expected: tuple[int, ...], owner: str) -> None:

@@ -223,14 +223,19 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The text of a recipe file; read back, it gives this recipe."""
-        text: str = yaml.dump(
-            _plain(self.to_dict()),
-            Dumper=_Dumper,
-            sort_keys=False,
-            allow_unicode=True,
-            default_flow_style=False,
-        )
-        return text
+        return dump_yaml(self.to_dict())
+
+
+def dump_yaml(content: Any) -> str:
+    """Plain data as the text of a recipe file, its keys in their order."""
+    text: str = yaml.dump(
+        _plain(content),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
+    )
+    return text
 
 
 def shipped_recipes() -> dict[str, Path]:

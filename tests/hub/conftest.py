@@ -11,6 +11,7 @@ import struct
 import threading
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +39,11 @@ class LocalHub:
 
     def __init__(self) -> None:
         self.repositories: dict[str, Path] = {}
+        #: Earlier commits and other branches, by name and revision; without, there is one commit.
+        self.revisions: dict[tuple[str, str], Path] = {}
+        #: Who answers requests that are none of downloads; called with the handler, the method, the
+        #: path and the body, each says whether it has.
+        self.routes: list[Callable[[_Handler, str, str, bytes], bool]] = []
         self.asked: list[str] = []
         #: Bytes of files that were sent, by path in the repository.
         self.sent: Counter[str] = Counter()
@@ -74,12 +80,18 @@ class LocalHub:
         self.repositories[name] = folder
         return self.commit(name)
 
-    def commit(self, name: str) -> str:
-        digests = [f"{path} {self.etag(name, path)}" for path in self.files(name)]
+    def folder(self, name: str, revision: str = "main") -> Path:
+        """What a repository holds at a revision."""
+        return self.revisions.get((name, revision)) or self.repositories[name]
+
+    def commit(self, name: str, revision: str = "main") -> str:
+        digests = [
+            f"{path} {self.etag(name, path, revision)}" for path in self.files(name, revision)
+        ]
         return hashlib.sha1("\n".join(digests).encode()).hexdigest()
 
-    def files(self, name: str) -> list[str]:
-        folder = self.repositories[name]
+    def files(self, name: str, revision: str = "main") -> list[str]:
+        folder = self.folder(name, revision)
         files = (file for file in folder.rglob("*") if file.is_file())
         return sorted(file.relative_to(folder).as_posix() for file in files)
 
@@ -88,8 +100,8 @@ class LocalHub:
         left = self.faults.get(path)
         return left.pop(0) if left else None
 
-    def etag(self, name: str, path: str) -> str:
-        file = self.repositories[name] / path
+    def etag(self, name: str, path: str, revision: str = "main") -> str:
+        file = self.folder(name, revision) / path
         status = file.stat()
         return _sha256(file, status.st_size, status.st_mtime_ns)
 
@@ -108,6 +120,8 @@ class LocalHub:
 
 class _Handler(BaseHTTPRequestHandler):
     served: LocalHub
+    #: Whether what is answered gets lost.
+    is_unheard = False
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -119,6 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.fail(fault)
         elif path in self.served.broken:
             self.reply(403)
+        elif self.is_routed("GET", path, b""):
+            pass
         elif match := _INFO.fullmatch(path):
             self.info(_named(*match.group(1, 2)), match[3] or "main")
         elif match := _TREE.fullmatch(path):
@@ -133,13 +149,30 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.served.asked.append(path)
-        said = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        body = self.rfile.read(int(self.headers["Content-Length"]))
         match = _PATHS.fullmatch(path)
-        if match is None:
+        fault = self.served.fault(path)
+        if fault == "dropped":
+            self.reset()
+        elif fault == "unheard":
+            # Done, and nobody is told.
+            self.is_unheard = True
+            self.is_routed(self.command, path, body)
+        elif fault is not None:
+            self.fail(fault)
+        elif self.is_routed(self.command, path, body):
+            pass
+        elif match is None:
             self.refuse("EntryNotFound")
         elif self.knows(name := _named(*match.group(1, 2)), match[3]):
-            found = [self.entry(name, each) for each in said.get("paths", [])]
+            said = parse_qs(body.decode())
+            found = [self.entry(name, each, match[3]) for each in said.get("paths", [])]
             self.as_json([each for each in found if each is not None])
+
+    do_PUT = do_POST  # noqa: N815
+
+    def is_routed(self, method: str, path: str, body: bytes) -> bool:
+        return any(route(self, method, path, body) for route in self.served.routes)
 
     def knows(self, name: str, revision: str) -> bool:
         wanted = self.served.private.get(name)
@@ -147,7 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
             wanted is not None and self.headers.get("Authorization") != f"Bearer {wanted}"
         ):
             self.refuse("RepoNotFound", 401)
-        elif revision not in ("main", self.served.commit(name)):
+        elif (
+            revision not in ("main", self.served.commit(name))
+            and (name, revision) not in self.served.revisions
+        ):
             self.refuse("RevisionNotFound")
         else:
             return True
@@ -155,19 +191,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def info(self, name: str, revision: str) -> None:
         if self.knows(name, revision):
-            siblings = [self.sibling(name, path) for path in self.served.files(name)]
+            files = self.served.files(name, revision)
+            siblings = [self.sibling(name, path, revision) for path in files]
             self.as_json(
                 {
                     "id": name.removeprefix("datasets/"),
-                    "sha": self.served.commit(name),
+                    "sha": self.served.commit(name, revision),
+                    "private": name in self.served.private,
                     "siblings": siblings,
                     "gated": "manual" if name in self.served.gated else False,
                 }
             )
 
-    def sibling(self, name: str, path: str) -> dict[str, object]:
+    def sibling(self, name: str, path: str, revision: str) -> dict[str, object]:
         """What the Hub says of a file among those of its repository."""
-        content = (self.served.repositories[name] / path).read_bytes()
+        content = (self.served.folder(name, revision) / path).read_bytes()
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
         about: dict[str, object] = {"rfilename": path, "size": len(content), "blobId": blob}
         if Path(path).suffix in (".parquet", ".safetensors", ".bin", ".zip", ".pt"):
@@ -189,10 +227,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[:count])
             self.wfile.flush()
             if kind == "reset":
-                linger = struct.pack("ii", 1, 0)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                self.connection.close()
+                self.reset()
             self.close_connection = True
+
+    def reset(self) -> None:
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.connection.close()
+        self.close_connection = True
 
     def tree(self, name: str, revision: str, inside: str) -> None:
         if not self.knows(name, revision):
@@ -200,24 +242,24 @@ class _Handler(BaseHTTPRequestHandler):
         is_deep = "recursive=true" in urlsplit(self.path).query.lower()
         start = f"{inside}/" if inside else ""
         found: dict[str, None] = {}
-        for path in self.served.files(name):
+        for path in self.served.files(name, revision):
             if path.startswith(start):
                 parts = path.removeprefix(start).split("/")
                 for depth in range(1, len(parts) + 1 if is_deep else 2):
                     found[start + "/".join(parts[:depth])] = None
         if found or not inside:
-            self.as_json([self.entry(name, path) for path in found])
+            self.as_json([self.entry(name, path, revision) for path in found])
         else:
             self.refuse("EntryNotFound")
 
-    def entry(self, name: str, path: str) -> dict[str, object] | None:
+    def entry(self, name: str, path: str, revision: str) -> dict[str, object] | None:
         """What the Hub says of a file or folder."""
-        place = self.served.repositories[name] / path
+        place = self.served.folder(name, revision) / path
         if place.is_dir():
             return {"type": "directory", "path": path, "oid": "0" * 40, "size": 0}
         if not place.is_file():
             return None
-        etag = self.served.etag(name, path)
+        etag = self.served.etag(name, path, revision)
         return {"type": "file", "path": path, "size": place.stat().st_size, "oid": etag[:40]}
 
     def file(self, name: str, revision: str, path: str) -> None:
@@ -226,12 +268,13 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.served.gated:
             self.refuse("GatedRepo", 403)
             return
-        commit = {"X-Repo-Commit": self.served.commit(name)}
-        if path not in self.served.files(name):
+        commit = {"X-Repo-Commit": self.served.commit(name, revision)}
+        if path not in self.served.files(name, revision):
             self.refuse("EntryNotFound", headers=commit)
             return
-        content = (self.served.repositories[name] / path).read_bytes()
-        headers = {"ETag": f'"{self.served.etag(name, path)}"', "Accept-Ranges": "bytes", **commit}
+        content = (self.served.folder(name, revision) / path).read_bytes()
+        etag = self.served.etag(name, path, revision)
+        headers = {"ETag": f'"{etag}"', "Accept-Ranges": "bytes", **commit}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         wanted = wanted if self.served.has_ranges else None
         status = 200
@@ -259,6 +302,9 @@ class _Handler(BaseHTTPRequestHandler):
     def reply(
         self, status: int, headers: dict[str, str] | None = None, content: bytes = b"{}"
     ) -> None:
+        if self.is_unheard:
+            self.reset()
+            return
         self.send_response(status)
         for name, value in {**(headers or {}), "Content-Length": str(len(content))}.items():
             self.send_header(name, value)

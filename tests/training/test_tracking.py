@@ -15,11 +15,11 @@ from omniflow.errors import ConfigError
 from omniflow.interfaces import Dataset, Sample
 from omniflow.options import signature_options
 from omniflow.recipe import TRACKERS, TrainingOptions
+from omniflow.redaction import without_secrets
 from omniflow.registry import Component, Origin
 from omniflow.resolve import resolve
 from omniflow.training import trackers
 from omniflow.training.processes import Processes
-from omniflow.training.redaction import without_secrets
 from omniflow.training.reporter import Reporter
 from omniflow.training.tracking import TrackerReporter, flat
 from omniflow.training.trainer import train

@@ -46,7 +46,7 @@ def fetch_file(
     partial = target.with_name(target.name + PARTIAL)
     for attempt in range(2):
         digest = _complete(url, partial, file, patience, received)
-        if _is_right(digest, partial, file):
+        if is_right(digest, partial, file):
             partial.replace(target)
             return digest
         received(-partial.stat().st_size)
@@ -87,7 +87,7 @@ def _complete(
     return digest.hexdigest()
 
 
-def _is_right(sha256: str, path: Path, file: HubFile) -> bool:
+def is_right(sha256: str, path: Path, file: HubFile) -> bool:
     """Whether a file has the content that the Hub told of; where it told nothing, it has."""
     if file.sha256 is not None:
         return sha256 == file.sha256

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from omniflow.backbones.layout import AVERAGES
 from omniflow.backbones.parts import AUDIO_ENCODER_ID, AUDIO_ID, CLIP_ID
 from omniflow.backbones.t5_source import T5_ID
-from omniflow.checkpoints import read_json
-from omniflow.connection.fetch import fetch_file
+from omniflow.checkpoints import content_hash, read_json
+from omniflow.connection.fetch import fetch_file, is_right
 from omniflow.connection.hub_cache import blob_path, snapshot_folder
 from omniflow.connection.listing import HubFile, HubListing, list_repository
 from omniflow.connection.patience import Patience
@@ -136,12 +137,17 @@ def download_model(
     with reaching_hub(model.hub_id, revision):
         listing = list_repository(model.hub_id, revision, kind="model", patience=patience)
         files = wanted_files(model, listing)
-        missing = [file for file in files if is_forced or not _is_here(listing, file, folder)]
+        noted = _manifest(folder) if folder else None
+        missing = [
+            file for file in files if is_forced or not _is_here(listing, file, folder, noted)
+        ]
         place = folder or Path(constants.HF_HUB_CACHE)
         size = sum(file.size or 0 for file in missing)
         source = f"{model.hub_id} at {listing.commit[:12]}"
         reporter.planned(model.name, source, len(missing), size, free_room(place))
         require_room(place, size, advice="another --output-dir, or HF_HOME=FOLDER")
+        if folder is not None:
+            _note_begun(folder, model, listing, files, noted)
         jobs = [_job(listing, file, folder, patience, reporter) for file in missing]
         for _ in at_once(jobs, workers, patience):
             pass
@@ -214,13 +220,21 @@ def _is_left_out(path: str, names: set[str]) -> bool:
     return twin is not None and str(place.with_name(twin)) in names
 
 
-def _is_here(listing: HubListing, file: HubFile, folder: Path | None) -> bool:
-    """Whether a file is there already; of a folder, whether it has its size."""
+def _is_here(
+    listing: HubListing, file: HubFile, folder: Path | None, noted: Mapping[str, Any] | None
+) -> bool:
+    """Whether a file is there already; of a folder, whether it has its size and content."""
     if folder is None:
         place = blob_path(listing, file)
         return place is None or place.is_file()
     place = folder / file.path
-    return place.is_file() and place.stat().st_size == file.size
+    if not place.is_file() or place.stat().st_size != file.size:
+        return False
+    is_of_commit = noted is not None and noted["source"]["revision"] == listing.commit
+    # Another commit may have other content of the same size.
+    return (is_of_commit and noted is not None and file.path in noted["files"]) or is_right(
+        content_hash(place), place, file
+    )
 
 
 def _size(folder: Path, paths: Iterable[str]) -> int:
@@ -238,19 +252,49 @@ def _cached(model: HubModel, revision: str | None) -> ModelReport | None:
 
 def _note(folder: Path, report: ModelReport) -> None:
     """Write down where the files of a folder are from."""
+    sizes = {path: (folder / path).stat().st_size for path in report.files}
+    _write_manifest(folder, report.model.hub_id, report.revision, sizes)
+
+
+def _note_begun(
+    folder: Path,
+    model: HubModel,
+    listing: HubListing,
+    files: Iterable[HubFile],
+    noted: Mapping[str, Any] | None,
+) -> None:
+    """Write down what a folder is going to be, unless it is that."""
+    sizes = {file.path: file.size for file in files}
+    if noted is not None and noted["source"]["revision"] == listing.commit:
+        return
+    earlier = {} if noted is None else noted["files"]
+    # No commit yet: files of an earlier one, of the same size, may still be there.
+    _write_manifest(folder, model.hub_id, None, {**earlier, **sizes})
+
+
+def _write_manifest(
+    folder: Path, hub_id: str, revision: str | None, sizes: Mapping[str, int | None]
+) -> None:
     content = {
         "format": FORMAT,
-        "source": {"id": report.model.hub_id, "revision": report.revision},
-        "files": {path: (folder / path).stat().st_size for path in report.files},
+        "source": {"id": hub_id, "revision": revision},
+        "files": dict(sizes),
     }
     write_json(folder / MANIFEST, content)
 
 
-def _noted(model: HubModel, folder: Path) -> ModelReport | None:
-    """What a folder has of a model by its own account; None where something is missing."""
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """What a folder says about itself; None where it says nothing."""
     path = folder / MANIFEST
     content = read_json(path) if path.is_file() else None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
+    return content if is_ours else None
+
+
+def _noted(model: HubModel, folder: Path) -> ModelReport | None:
+    """What a folder has of a model by its own account; None where something is missing."""
+    content = _manifest(folder)
+    if content is None or content["source"]["revision"] is None:
         return None
     files = content["files"]
     is_whole = all(

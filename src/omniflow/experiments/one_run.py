@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from omniflow.assembly import checkpoint_folder, construct_component, load, read_config
+from omniflow.assembly import construct_component, load
+from omniflow.checkpoints import checkpoint_folder, read_model_config
 from omniflow.errors import DataError, UsageError
 from omniflow.evaluation.choices import choose_metrics, construct_metrics, fitting_metrics
 from omniflow.evaluation.predictions import read_predictions
@@ -200,7 +201,7 @@ def _made_by(
     said = options.to_dict()
     return {
         "version": __version__,
-        "weights": read_config(place / "config.json").get("weights_hash"),
+        "weights": read_model_config(place / "config.json").get("weights_hash"),
         "datasets": plain_recipe(recipe)["dataset"],
         "noise_level": attempt.level,
         **{name: said[name] for name in ("task", "steps", "split", "limit", "generation_seed")},

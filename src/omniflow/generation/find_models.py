@@ -8,14 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from omniflow.assembly import checkpoint_folder
-from omniflow.errors import CheckpointError, UsageError, closest
-from omniflow.hub_access import fetch_files
-
-#: Files of a saved model, and the recipe that tells on what it was trained.
-FILES = ("config.json", "model.safetensors", "recipe.yaml", "README.md")
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+from omniflow.checkpoints import checkpoint_folder
+from omniflow.errors import CheckpointError, closest
+from omniflow.hub.fetch import fetch_model
+from omniflow.hub.names import is_on_hub
 
 
 class FoundModel(NamedTuple):
@@ -52,8 +48,8 @@ def find_models(said: str, *, where: str | None = None) -> list[FoundModel]:
         return [FoundModel(str(folder), folder)]
     if glob.has_magic(said):
         return [FoundModel(str(folder), folder) for folder in _fitting(said, where)]
-    if _HUB_ID.fullmatch(said) and not path.parent.is_dir():
-        return [FoundModel(said, _fetched(said, where))]
+    if is_on_hub(said):
+        return [FoundModel(said, fetch_model(said, where=where))]
     siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
     raise CheckpointError(
         "there is no such folder",
@@ -81,18 +77,6 @@ def _fitting(pattern: str, where: str | None) -> list[Path]:
             expected="a pattern such as RUN/best* or RUN/checkpoints/step-*",
         )
     return list(reversed(distinct.values()))
-
-
-def _fetched(said: str, where: str | None) -> Path:
-    hub_id, _, revision = said.partition("@")
-    folder = fetch_files(hub_id, revision or None, FILES)
-    if not (folder / "config.json").is_file():
-        raise UsageError(
-            f"{said} on the Hub holds no model of ours",
-            where=where,
-            expected="config.json and model.safetensors, as `omniflow train` writes them",
-        )
-    return folder
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from omniflow.training.redaction import hide
+from omniflow.redaction import hide
 
 log = logging.getLogger(__name__)
 

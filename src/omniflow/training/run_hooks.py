@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omniflow.redaction import hide, without_secrets
 from omniflow.training.guard import Guard
-from omniflow.training.redaction import hide, without_secrets
 from omniflow.training.reporter import Reporter, RunResult
 
 if TYPE_CHECKING:

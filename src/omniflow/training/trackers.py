@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from omniflow.errors import ConfigError
-from omniflow.training.redaction import hide
+from omniflow.redaction import hide
 
 #: What runs are gathered under where the tracker has projects and nobody says another.
 PROJECT = "omniflow"

@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from omniflow.checkpoints import read_json
 from omniflow.files import write_json
+from omniflow.redaction import without_secrets
 from omniflow.training.guard import Guard
-from omniflow.training.redaction import without_secrets
 from omniflow.training.reporter import Reporter
 from omniflow.training.trackers import NAMES, TrackedRun, Tracker, check_installed, open_tracker
 

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omniflow.assembly import assemble, check_backbone, construct_component, read_config
+from omniflow.assembly import assemble, check_backbone, construct_component
 from omniflow.cache.frozen import cached, open_cache
+from omniflow.checkpoints import read_model_config
 from omniflow.draws import Draws
 from omniflow.errors import CheckpointError
 from omniflow.interfaces import Batch, Dataset, Objective
@@ -197,7 +198,7 @@ class TrainingLoop:
             CheckpointError: If there is none or it does not belong to this recipe.
         """
         trained, tensors, state = self.folder.read_checkpoint()
-        config = read_config(self.folder.latest / "config.json")
+        config = read_model_config(self.folder.latest / "config.json")
         check_backbone(self.model, config["backbone_identity"], self.folder.latest)
         self.updates.restore_weights(trained, str(self.folder.latest))
         self.updates.restore(tensors, state)

@@ -1,0 +1,101 @@
+"""The measured figures of a model, from `eval_results.json`, as its card shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omniflow.checkpoints import read_json
+from omniflow.errors import CheckpointError
+
+RESULTS = "eval_results.json"
+
+#: What `omniflow.evaluation.results` writes, which stands above this.
+FORMAT = "omniflow.evaluation/1"
+
+
+@dataclass(frozen=True)
+class CardFigure:
+    """A figure.
+
+    Args:
+        metric: Its name.
+        value: The figure.
+        interval: Low and high end of its 95 % interval; None when there is none.
+        samples: How many records it is of.
+        signature: Implementation and settings, on one line.
+    """
+
+    metric: str
+    value: float
+    interval: tuple[float, float] | None
+    samples: int
+    signature: str
+
+
+@dataclass(frozen=True)
+class CardFigures:
+    """What an evaluation found.
+
+    Args:
+        task: The task; None when unsaid.
+        datasets: Names of the datasets; empty when unsaid.
+        split: Their split; None when unsaid.
+        model: What made the predictions, as it was named; None when unsaid.
+        figures: The figures.
+        content: The file, without the figures of single records.
+    """
+
+    task: str | None
+    datasets: Sequence[str]
+    split: str | None
+    model: str | None
+    figures: Sequence[CardFigure]
+    content: Mapping[str, Any]
+
+
+def read_figures(path: Path) -> CardFigures:
+    """Read an eval_results.json.
+
+    Raises:
+        CheckpointError: If it is no such file.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(
+            "is not a file of results",
+            where=str(path),
+            expected="an eval_results.json as `omniflow evaluate` writes it",
+        )
+    try:
+        figures = [_figure(name, figure) for name, figure in content["metrics"].items()]
+        # Ids of records are those of somebody's data, and nobody has asked for them.
+        rest = {key: value for key, value in content.items() if key != "records"}
+        return CardFigures(
+            task=content["task"],
+            datasets=tuple(content.get("datasets") or ()),
+            split=content.get("split"),
+            model=content["model"],
+            figures=[figure for figure in figures if figure is not None],
+            content=rest,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"the file is damaged ({type(error).__name__}: {error})", where=str(path)
+        ) from error
+
+
+def _figure(name: str, content: Mapping[str, Any]) -> CardFigure | None:
+    if content["value"] is None:
+        return None
+    interval = content["interval"]
+    ends = None if interval is None else (interval["low"], interval["high"])
+    return CardFigure(
+        metric=name,
+        value=float(content["value"]),
+        interval=None if ends is None or None in ends else (float(ends[0]), float(ends[1])),
+        samples=int(content["samples"]),
+        signature=", ".join(f"{key} {value}" for key, value in content["signature"].items()),
+    )

@@ -1,0 +1,79 @@
+"""Folders that options name, told by what others can find: a Hub id, or the name alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omniflow.hub.names import HubName, hub_name
+from omniflow.hub.publishable import is_place, publishable
+
+#: What a download leaves in its folder.
+_MANIFEST = "manifest.json"
+
+#: How shards in a data set of the Hub are named.
+_SHARDS = re.compile(r"hf://datasets/([^/@]+/[^/@]+)")
+
+#: Keys of a component that are no options.
+_NO_OPTIONS = frozenset({"name"})
+
+
+def portable(component: Mapping[str, Any], base: HubName | None = None) -> dict[str, Any]:
+    """A component as a recipe has it, with no folder of this machine among its options.
+
+    A folder that was downloaded becomes the Hub id that it is from, any other `./NAME`.
+
+    Args:
+        component: Its name beside its options.
+        base: What `path` is on the Hub, where that was said.
+    """
+    found: dict[str, Any] = publishable(component)
+    for name, value in component.items():
+        if name in _NO_OPTIONS or not isinstance(value, str) or not _names_a_place(value):
+            continue
+        origin = base if name == "path" and base is not None else hub_origin(Path(value))
+        if origin is None:
+            found[name] = f"./{Path(value).expanduser().resolve().name}"
+            continue
+        found[name] = origin.hub_id
+        if name == "path" and "revision" in component:
+            found["revision"] = origin.revision
+    return found
+
+
+def hub_origin(folder: Path) -> HubName | None:
+    """The Hub id and commit that a folder was downloaded from; None where it does not say."""
+    try:
+        content = json.loads((folder.expanduser() / _MANIFEST).read_text(encoding="utf-8"))
+        source = content["source"]
+        found = hub_name(source["id"])
+        return None if found is None else HubName(found.hub_id, source["revision"])
+    except (OSError, ValueError, KeyError, TypeError):
+        # Somebody else's file of that name, or none: the folder has no origin to tell.
+        return None
+
+
+def hub_ids(components: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The Hub ids that `path` names among portable components, each once, in their order."""
+    paths = [component.get("path") for component in components]
+    ids = [_hub_id(path) for path in paths if isinstance(path, str)]
+    return list(dict.fromkeys(found for found in ids if found is not None))
+
+
+def _hub_id(path: str) -> str | None:
+    of_shards = _SHARDS.match(path)
+    if of_shards is not None:
+        return of_shards[1]
+    return None if hub_name(path) is None else path
+
+
+def _names_a_place(value: str) -> bool:
+    """Whether a value is a place here; a bare word may as well be a name."""
+    if is_place(value):
+        return True
+    if "\n" in value or len(value) > 1000:
+        return False
+    return ("/" in value or "\\" in value) and Path(value).exists()

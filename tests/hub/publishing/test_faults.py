@@ -1,0 +1,149 @@
+"""A Hub that fails while something is pushed: one message, a run as it was, and another try."""
+
+import hashlib
+
+import pytest
+
+from omniflow.assembly import build
+from omniflow.errors import OmniFlowError, UsageError
+from omniflow.hub.push import push
+
+CREATE, PREUPLOAD = "/api/repos/create", "/api/models/acme/mine/preupload/main"
+BATCH, COMMIT = "/acme/mine.git/info/lfs/objects/batch", "/api/models/acme/mine/commit/main"
+FULL = {"X-Error-Message": "Private repository storage limit reached, please upgrade your plan"}
+
+
+@pytest.fixture(scope="module")
+def saved(random_backbone, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "first"
+    model = build(head="linear", backbone={"name": "folder", "path": str(random_backbone)})
+    model.save_pretrained(run)
+    return run
+
+
+def contents(folder):
+    return {
+        file.relative_to(folder): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def blob(run):
+    return "/lfs/" + hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("place", [CREATE, PREUPLOAD, BATCH, "PUT", COMMIT])
+@pytest.mark.parametrize(
+    ("fault", "expected", "code"),
+    [
+        (500, "the Hub is in trouble and did not take acme/mine (it answered 500)", 1),
+        (401, "the Hub does not know your token, so that acme/mine cannot be written", 2),
+        (403, "your token may not write to acme/mine", 2),
+        ("dropped", "acme/mine cannot be reached", 1),
+        ((404, {"X-Error-Code": "RepoNotFound"}), "there is no repository acme/mine", 2),
+        ((403, FULL), "the Hub has no room for acme/mine (Private repository storage limit", 2),
+    ],
+    ids=["500", "401", "403", "dropped", "gone", "quota"],
+)
+def test_every_fault_is_one_message_and_the_run_can_be_pushed_again(
+    uploads, saved, hasty, place, fault, expected, code
+):
+    if fault == 401:
+        fault = (401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+    before = contents(saved)
+    uploads.hub.faults[blob(saved) if place == "PUT" else place] = [fault] * 99
+    with pytest.raises(OmniFlowError) as caught:
+        push(saved, "acme/mine")
+    told = str(caught.value)
+    assert told.startswith(f"{uploads.hub.url}: {expected}")
+    assert told.count("\n") <= 2
+    assert f"first is whole and can be pushed again: omniflow push {saved} acme/mine" in told
+    assert "hf_" not in told
+    assert caught.value.exit_code == code
+    assert contents(saved) == before
+    uploads.hub.faults.clear()
+    pushed = push(saved, "acme/mine")
+    there = contents(uploads.hub.folder("acme/mine"))
+    assert {str(path) for path in there} == {*pushed.files, ".gitattributes"}
+    weights = {str(path): digest for path, digest in there.items()}["model.safetensors"]
+    assert weights == pushed.weights_hash
+    assert len(uploads.commits) == 1
+
+
+def test_what_passes_is_waited_for(uploads, saved, hasty):
+    uploads.hub.faults = {
+        CREATE: [503],
+        PREUPLOAD: ["dropped", 500],
+        blob(saved): [502],
+        COMMIT: [500, "dropped", (429, {"Retry-After": "1"})],
+    }
+    push(saved, "acme/mine")
+    assert not any(uploads.hub.faults.values())
+    assert len(uploads.commits) == 1
+    assert list(uploads.sent.values()) == [1]
+
+
+def test_a_commit_whose_answer_is_lost_is_made_once(uploads, saved, hasty):
+    uploads.hub.faults[COMMIT] = ["unheard"]
+    pushed = push(saved, "acme/mine")
+    assert uploads.commits == [pushed.commit]
+
+
+def test_what_was_sent_before_a_failure_is_not_sent_again(uploads, saved, hasty):
+    uploads.hub.faults[COMMIT] = [500] * 99
+    with pytest.raises(OmniFlowError):
+        push(saved, "acme/mine")
+    uploads.hub.faults.clear()
+    push(saved, "acme/mine")
+    assert list(uploads.sent.values()) == [1]
+
+
+def test_no_token_and_an_unknown_one(uploads, saved, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(UsageError, match="there is no token to push to acme/mine with"):
+        push(saved, "acme/mine")
+    assert uploads.hub.asked == []
+    monkeypatch.setenv("HF_TOKEN", "hf_aTokenThatNobodyKnowsAtAll")
+    with pytest.raises(UsageError, match="the Hub does not know your token"):
+        push(saved, "acme/mine")
+
+
+def test_nobody_there_and_somebody_else(uploads, saved, hasty):
+    uploads.hub.faults[CREATE] = [(200, {}, b"<html>A page</html>")]
+    with pytest.raises(OmniFlowError, match="what answers for acme/mine is no Hub") as caught:
+        push(saved, "acme/mine")
+    assert caught.value.exit_code == 1
+    from huggingface_hub import constants
+
+    constants.ENDPOINT = "http://127.0.0.1:9"
+    with pytest.raises(OmniFlowError, match="HF_ENDPOINT=URL pushes to a mirror") as caught:
+        push(saved, "acme/mine")
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("repo", ["no spaces/here", "a/b/c", "../up", ""])
+def test_what_is_no_name_is_refused(uploads, saved, repo):
+    with pytest.raises(UsageError, match="is no name of a repository"):
+        push(saved, repo)
+    assert uploads.hub.asked == []
+
+
+def test_a_reader_may_not_write(uploads, saved, monkeypatch):
+    push(saved, "acme/mine")
+    monkeypatch.setenv("HF_TOKEN", "hf_thisTokenMayOnlyReadThings")
+    with pytest.raises(UsageError, match="your token may not write to acme/mine"):
+        push(saved, "acme/mine")
+
+
+def test_what_is_no_model_is_refused(uploads, saved, tmp_path):
+    with pytest.raises(UsageError, match="no model in this folder"):
+        push(tmp_path, "acme/mine")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in saved.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes() + b"0")
+    with pytest.raises(UsageError, match="not those that config.json was written with"):
+        push(copy, "acme/mine")
+    assert uploads.hub.asked == []
