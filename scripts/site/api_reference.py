@@ -21,9 +21,9 @@ NAMED = {
     "omniflow.training.trainer": (("train",), "The loop."),
     "omniflow.training.reporter": (("Reporter",), "Who is told of a run."),
     "omniflow.errors": (
-        ("OmniFlowError", "UsageError", "ConfigError", "UnknownNameError", "MistakesError",
+        ("UsageError", "ConfigError", "UnknownNameError", "MistakesError",
          "PluginError", "DataError", "RecordError", "CheckpointError", "TrainingError"),
-        "All derive from the first; a person's mistake is a `UsageError`.",
+        "All derive from `OmniFlowError`; a person's mistake is a `UsageError`.",
     ),
 }  # fmt: skip
 #: Told by its value, which a signature does not hold.
@@ -35,6 +35,8 @@ def api_reference() -> str:
     parts = []
     for module, introduction in PUBLIC.items():
         names = [name for name in import_module(module).__all__ if name not in _PLAIN]
+        # Functions, which come first in a program, begin with a small letter.
+        names.sort(key=lambda name: name[0].isupper())
         parts.append(_section(module, names, introduction))
     for module, (names, introduction) in NAMED.items():
         parts.append(_section(module, names, introduction))

@@ -35,7 +35,8 @@ def _page(command: Command, context: Any) -> str:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     parts.append(f"```text\n{usage}\n```")
     for title, records in command.sections(context).items():
-        rows = "\n".join(f"| `{_cell(flag)}` | {_cell(told)} |" for flag, told in records)
+        # Between backticks a bar does not end a cell.
+        rows = "\n".join(f"| `{flag}` | {_cell(told)} |" for flag, told in records)
         parts.append(f"| {title} | |\n| --- | --- |\n{rows}")
     examples = [line.strip() for line in (command.epilog or "").splitlines()]
     commands = "\n".join(line for line in examples if line.startswith(PROGRAM))

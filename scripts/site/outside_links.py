@@ -81,7 +81,7 @@ class Outside:
         if target.is_file():
             return f"# {name}\n\n{_shown(target)}"
         parts = [
-            f"## {file.relative_to(target).as_posix()}\n\n{_shown(file)}"
+            f"## `{file.relative_to(target).as_posix()}`\n\n{_shown(file)}"
             for file in sorted(target.rglob("*"))
             if file.is_file() and file.suffix in _LANGUAGES and not _is_made(file, target)
         ]

@@ -39,8 +39,9 @@ def blocks(name, language):
 
 
 def lines(name, language="bash"):
-    found = [line.split(" #")[0].strip() for block in blocks(name, language)
-             for line in block.splitlines()]  # fmt: skip
+    """Command lines without remarks; a backslash at the end of a line joins it to the next."""
+    text = re.sub(r" *\\\n *", " ", "".join(blocks(name, language)))
+    found = [line.split(" #")[0].strip() for line in text.splitlines()]
     return [line for line in found if line]
 
 
@@ -343,7 +344,7 @@ def test_the_site_holds_every_flag_and_turns_links(monkeypatch, tmp_path):
     source.write_text("[plugin](../plugin) [itself](page.md#a) [away](https://a.b) [no](../no)")
     links = outside(tmp_path / "docs", tmp_path)
     made = links.pages([source])
-    assert "`````python\nx = 1\n`````" in made["source/plugin/index.md"]
+    assert "## `a.py`\n\n`````python\nx = 1\n`````" in made["source/plugin/index.md"]
     turned = links.turned(source.read_text(), source, "page.md")
     expected = (
         "[plugin](source/plugin/index.md) [itself](page.md#a) [away](https://a.b) [no](../no)"
