@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from omniflow.draft import Draft
 from omniflow.plugins import load_plugins
 from omniflow.resolve import resolve
 from omniflow_cli.app import app, main
+from omniflow_cli.spellings import modernise
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -45,12 +47,20 @@ def lines(name, language="bash"):
     return [line for line in found if line]
 
 
+@cache
+def program():
+    """All commands, made once: that takes longer than reading a line with them."""
+    return typer.main.get_command(app)
+
+
 def parsed(words):
     """A command line as its command reads it; raises when it would be refused."""
-    command, context = typer.main.get_command(app), typer.Context(typer.main.get_command(app))
-    name, *rest = words
-    command = command.commands[name]
-    return command.make_context(name, list(rest), parent=context).params
+    command, rest = program(), list(words)
+    context = typer.Context(command)
+    while hasattr(command, "commands"):
+        name = rest.pop(0)
+        command = command.commands[name]
+    return command.make_context(name, rest, parent=context).params
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +183,30 @@ def test_several_processes_and_machines(monkeypatch):
     assert kinds["srun"] == kinds["torchrun"]
 
 
+def commands_of(document):
+    """Every command of omniflow in its blocks of code, whoever runs it."""
+    text = document.read_text(encoding="utf-8")
+    found = "".join(re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
+    for line in re.sub(r" *\\\n *", " ", found).splitlines():
+        command = re.match(r"(?:.* -m omniflow_cli|omniflow) (?!\[)(.*)", line)
+        # Brackets around flags are a manner of telling what there is.
+        if command and "[--" not in line:
+            yield shlex.split(command[1], comments=True)
+
+
+def test_commands_of_all_documents_are_spelt_right():
+    documents = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("plugins_example/*/*.md")]
+    commands = [(path.name, words) for path in documents for words in commands_of(path)]
+    assert len(commands) > 100
+    wrong = []
+    for name, words in commands:
+        try:
+            parsed(modernise(words))
+        except Exception as error:  # noqa: BLE001
+            wrong.append(f"{name}: {shlex.join(words)}: {error}")
+    assert wrong == []
+
+
 def test_what_is_pushed_is_spelt_right():
     [line] = lines("own-data", "sh")
     assert parsed(shlex.split(line)[1:])["repo"] == "you/mine"
@@ -205,7 +239,7 @@ TODAY = {
 
 
 def flags_of(command):
-    found = typer.main.get_command(app)
+    found = program()
     for name in command.split():
         found = found.commands[name]
     context = typer.Context(found)
@@ -269,8 +303,6 @@ def test_defaults_that_are_compared_with_the_scripts(registry):
 
 def test_the_recipes_of_the_four_experiments():
     table = page("moving").split("| script | recipe |", 1)[1].split("\n\n", 1)[0]
-    from omniflow_cli.spellings import modernise
-
     for switches, name in re.findall(r"^\| `(--.*?)` \| `(.*)` \|$", table, re.MULTILINE):
         words = modernise(["train", *switches.split()])
         said = dict(zip(words[1::2], words[2::2], strict=True))
