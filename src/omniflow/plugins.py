@@ -28,13 +28,17 @@ import pluggy
 from omniflow.errors import PluginError
 from omniflow.hooks import LIFECYCLE, PROJECT, Hooks, Subscriber
 from omniflow.hooks import hookimpl as hookimpl
-from omniflow.registry import Component, Origin, Registry
+from omniflow.registry import Component, Origin, Registry, missed_name
 from omniflow.version import __version__
 
 DISTRIBUTION = "omniflow-zoo"
 
-#: A plugin may say `OMNIFLOW_API_VERSION = 1`; one that says another number is not loaded.
+#: The level of the names that plugins build on (docs/plugins.md): raised when one of them changes
+#: or goes. A plugin says `OMNIFLOW_API_VERSION = 1`; one that says nothing is taken to mean 1.
 API_VERSION = 1
+
+#: The lowest level whose plugins still work.
+OLDEST_API_VERSION = 1
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ class PluginReport:
         name: Its entry-point name.
         origin: Its distribution.
         status: `loaded`, `failed` or `disabled`.
+        api: The level that it says it is written for; None where it says none or was not read.
         components: How many components it registered.
         hooks: The hooks with which it follows runs.
         seconds: How long loading took.
@@ -65,6 +70,7 @@ class PluginReport:
     name: str
     origin: Origin
     status: str
+    api: int | None = None
     components: int = 0
     hooks: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -74,6 +80,15 @@ class PluginReport:
     def silencer(self) -> str:
         """The setting that keeps this plugin from being tried."""
         return f"OMNIFLOW_DISABLE_PLUGINS={self.origin.distribution}"
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a plugin registers, how it follows runs, and the level that it says."""
+
+    components: list[Component]
+    subscriber: Subscriber
+    api: int | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,11 @@ class Plugins:
     def failures(self) -> list[PluginReport]:
         """The plugins that could not be loaded."""
         return [report for report in self.reports if report.status == "failed"]
+
+
+def supported_api_versions() -> range:
+    """The levels that plugins may be written for."""
+    return range(OLDEST_API_VERSION, API_VERSION + 1)
 
 
 @cache
@@ -159,8 +179,8 @@ def _builtin_source() -> PluginSource:
 def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginReport:
     started = time.perf_counter()
     try:
-        components, subscriber = _contents_of(source)
-        registry.add(components)
+        contents = _contents_of(source)
+        registry.add(contents.components)
     except KeyboardInterrupt:
         raise
     # A stranger's import may raise anything, an exit or a panic of a compiled extension included;
@@ -168,9 +188,8 @@ def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginRe
     except BaseException as error:
         if strict:
             raise PluginError(f"plugin {source.name} of {source.origin} fails: {error}") from error
-        reason = (
-            str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-        )
+        reason = str(error) if isinstance(error, PluginError) else missed_name(error)
+        reason = reason or f"{type(error).__name__}: {error}"
         return PluginReport(
             source.name,
             source.origin,
@@ -178,24 +197,23 @@ def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginRe
             seconds=time.perf_counter() - started,
             reason=" ".join(reason.split()),
         )
-    if subscriber.hooks:
-        registry.subscribers.append(subscriber)
+    if contents.subscriber.hooks:
+        registry.subscribers.append(contents.subscriber)
     return PluginReport(
         source.name,
         source.origin,
         "loaded",
-        components=len(components),
-        hooks=subscriber.hooks,
+        api=contents.api,
+        components=len(contents.components),
+        hooks=contents.subscriber.hooks,
         seconds=time.perf_counter() - started,
     )
 
 
-def _contents_of(source: PluginSource) -> tuple[list[Component], Subscriber]:
-    """What a plugin registers, and how it follows runs."""
+def _contents_of(source: PluginSource) -> _Contents:
     plugin = source.load()
-    wanted = getattr(plugin, "OMNIFLOW_API_VERSION", API_VERSION)
-    if wanted != API_VERSION:
-        raise PluginError(f"written for plugin API {wanted}, this is {API_VERSION}")
+    said = getattr(plugin, "OMNIFLOW_API_VERSION", None)
+    _check_api(said, source.origin)
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hooks)
     manager.register(plugin, name=source.name)
@@ -211,7 +229,25 @@ def _contents_of(source: PluginSource) -> tuple[list[Component], Subscriber]:
         staged.append(Component(kind, name, target, summary, source.origin))
 
     manager.hook.omniflow_register(register=register)
-    return staged, Subscriber(source.name, source.origin, followed, manager.hook)
+    subscriber = Subscriber(source.name, source.origin, followed, manager.hook)
+    return _Contents(staged, subscriber, said)
+
+
+def _check_api(said: object, origin: Origin) -> None:
+    """Refuse a plugin of another level, and say what has to be updated."""
+    wanted = 1 if said is None else said
+    if isinstance(wanted, bool) or not isinstance(wanted, int):
+        raise PluginError(
+            f"its OMNIFLOW_API_VERSION is {said!r}",
+            expected=f"a whole number; this is plugin API {API_VERSION}",
+        )
+    if wanted in supported_api_versions():
+        return
+    older = DISTRIBUTION if wanted > API_VERSION else origin.distribution
+    raise PluginError(
+        f"written for plugin API {wanted}, this is {API_VERSION} of {DISTRIBUTION} {__version__} "
+        f"(update: pip install --upgrade {older})"
+    )
 
 
 def _disabled_by(source: PluginSource, environ: Mapping[str, str]) -> str:

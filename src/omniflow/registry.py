@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from omniflow.errors import PluginError, UnknownNameError
+from omniflow.version import __version__
 
 if TYPE_CHECKING:
     from omniflow.hooks import Subscriber
+
+#: How Python says that something of this package is not there.
+_MISSED = re.compile(
+    r"cannot import name '(?P<name>\w+)' from '(?P<owner>omniflow(\.\w+)*)'"
+    r"|No module named '(?P<module>omniflow\.[\w.]+)'"
+)
 
 KINDS = ("backbone", "head", "refiner", "encoder", "dataset", "objective", "metric")
 
@@ -62,7 +70,7 @@ class Component:
             loaded = getattr(import_module(module_name), attribute)
         # A stranger's import may raise anything; whatever it is, it is this component's fault.
         except (Exception, SystemExit) as error:
-            reason = str(error) or type(error).__name__
+            reason = missed_name(error) or str(error) or type(error).__name__
             raise PluginError(
                 f"{self.kind} {self.name!r} of {self.origin} cannot be imported ({reason})",
                 expected=f"a class at {self.target}",
@@ -178,6 +186,20 @@ class Registry:
         if kind not in KINDS:
             raise UnknownNameError("kind", kind, KINDS)
         return kind
+
+
+def missed_name(error: BaseException) -> str | None:
+    """What a plugin could not import of ours, as a reason; None for every other error."""
+    if not isinstance(error, ImportError):
+        return None
+    found = re.match(_MISSED, str(error))
+    if not found:
+        return None
+    name = f"{found['owner']}.{found['name']}" if found["name"] else found["module"]
+    return (
+        f"it uses {name}, which omniflow-zoo {__version__} does not have: one of the two is to "
+        "be updated"
+    )
 
 
 def _check_shape(component: Component) -> None:

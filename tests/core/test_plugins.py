@@ -146,7 +146,10 @@ def test_the_others_are_loaded_all_the_same(caplog):
     ("broken", "reason"),
     [
         (plugin("x", OMNIFLOW_API_VERSION=2), f"written for plugin API 2, this is {API_VERSION}"),
-        (plugin("x", OMNIFLOW_API_VERSION="1"), "written for plugin API 1"),
+        (plugin("x", OMNIFLOW_API_VERSION=2), "(update: pip install --upgrade omniflow-zoo)"),
+        (plugin("x", OMNIFLOW_API_VERSION=0), "(update: pip install --upgrade omniflow-acme)"),
+        (plugin("x", OMNIFLOW_API_VERSION="1"), "its OMNIFLOW_API_VERSION is '1', expected a"),
+        (plugin("x", OMNIFLOW_API_VERSION=True), "its OMNIFLOW_API_VERSION is True"),
         (SimpleNamespace(), "it has no omniflow_register hook"),
         (None, "it has no omniflow_register hook"),
         (SimpleNamespace(omniflow_register=lambda register: None), "has no omniflow_register hook"),
@@ -159,6 +162,25 @@ def test_unfit_plugin_is_kept_apart_with_its_reason(broken, reason):
     assert report.status == "failed"
     assert reason in report.reason
     assert names(plugins) == BUILT_INS
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from omniflow.interfaces import Tail", "omniflow.interfaces.Tail"),
+        ("from omniflow import assemble_tail", "omniflow.assemble_tail"),
+        ("import omniflow.tails.long", "omniflow.tails"),
+    ],
+)
+def test_a_plugin_that_uses_a_name_of_another_release_is_told_so(line, name):
+    report, _ = report_of(source(lambda: exec(line, {})))
+    assert report.reason.startswith(f"it uses {name}, which omniflow-zoo ")
+    assert report.reason.endswith("does not have: one of the two is to be updated")
+
+
+def test_the_level_that_a_plugin_says_is_reported():
+    assert report_of(source(plugin("x", OMNIFLOW_API_VERSION=1)))[0].api == 1
+    assert report_of(source(plugin("x")))[0].api is None
 
 
 def test_version_that_is_spoken_here_is_loaded():
