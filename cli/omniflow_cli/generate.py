@@ -233,6 +233,7 @@ def _written(
     from omniflow.generation.generate_file import generate_file, output_file
     from omniflow.generation.partial import partial_path
     from omniflow.generation.plan import plan_generation
+    from omniflow.hub.origins import data_name
     from omniflow.training.processes import absence_told
     from omniflow.version import __version__
     from omniflow_cli.progress import counting
@@ -255,7 +256,12 @@ def _written(
         "data": data,
         **plan.to_dict(),
     }
-    about = {"model": said.name, "task": str(asked.task), "split": asked.split}
+    about = {
+        "model": said.name,
+        "task": str(asked.task),
+        "dataset": data_name(choice.to_dict() for choice in said.datasets),
+        "split": asked.split,
+    }
     try:
         lost = absence_told(lambda: "while generating", lambda: GOING_ON, "the others have ended")
         with lost, counting("generating") as progress:

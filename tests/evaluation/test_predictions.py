@@ -94,11 +94,16 @@ def test_the_file_looks_as_documented(tmp_path):
         Prediction("a", "i2t", "紅色圓圈", ("a red circle", "a circle")),
         Prediction("b", "i2t", "", ("a box",), TokenScores(count=4, nll=2.5, correct=3)),
     )
-    write_predictions(path, PredictionFile(model="runs/7", task="i2t", records=records))
+    write_predictions(
+        path,
+        PredictionFile(model="runs/7", task="i2t", records=records, dataset="scenes", split="test"),
+    )
     assert json.loads(path.read_text(encoding="utf-8")) == {
         "format": "omniflow.predictions/1",
         "model": "runs/7",
         "task": "i2t",
+        "dataset": "scenes",
+        "split": "test",
         "records": [
             {
                 "id": "a",

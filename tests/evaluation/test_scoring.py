@@ -28,6 +28,7 @@ SCORED = PredictionFile(
         Prediction("a", "i2t", TEXT, (TEXT,), TokenScores(9, 0.0, 9)),
         Prediction("b", "i2t", TEXT, ("nothing", TEXT), TokenScores(1, math.log(1000), 0)),
     ),
+    dataset="scenes",
 )
 
 
@@ -65,6 +66,8 @@ def test_the_results_file_looks_as_documented(tmp_path):
         "format": "omniflow.evaluation/1",
         "model": "runs/7",
         "task": "i2t",
+        "dataset": "scenes",
+        "split": None,
         "samples": 2,
         "predictions": {
             "path": str(tmp_path / "p.json"),

@@ -24,6 +24,9 @@ FORMAT = "omniflow.predictions/1"
 #: Pictures and sounds in a folder, with this file that lists them.
 MEDIA_FORMAT, MANIFEST = "omniflow.media/1", "manifest.json"
 
+#: What a file says beside its records, each a text or nothing.
+_SAID = ("model", "task", "dataset", "split")
+
 
 @dataclass(frozen=True)
 class PredictionFile:
@@ -33,11 +36,15 @@ class PredictionFile:
         model: The checkpoint or Hub id that made the predictions; None when unsaid.
         task: Their task; None when unsaid or when records differ.
         records: One prediction each, ids distinct, at least one.
+        dataset: The data that they were made of: Hub ids or names; None when unsaid.
+        split: Its split; None when unsaid.
     """
 
     model: str | None
     task: str | None
     records: tuple[Prediction, ...]
+    dataset: str | None = None
+    split: str | None = None
 
 
 def write_predictions(path: str | Path, predictions: PredictionFile) -> None:
@@ -53,6 +60,8 @@ def write_predictions(path: str | Path, predictions: PredictionFile) -> None:
         "format": FORMAT,
         "model": predictions.model,
         "task": predictions.task,
+        "dataset": predictions.dataset,
+        "split": predictions.split,
         "records": [record_to_json(record) for record in predictions.records],
     }
     write_json(path, content)
@@ -152,7 +161,8 @@ def _read(stream: JsonStream, path: Path) -> PredictionFile:
         records = [record if record.task else replace(record, task=task) for record in records]
     if task is None and len({record.task for record in records}) == 1:
         task = records[0].task or None
-    return PredictionFile(optional_text(head, "model", str(path)), task, tuple(records))
+    said = {key: optional_text(head, key, str(path)) for key in ("model", "dataset", "split")}
+    return PredictionFile(task=task, records=tuple(records), **said)
 
 
 def _read_object(stream: JsonStream, head: dict[str, Any], path: Path) -> list[Prediction]:
@@ -164,7 +174,7 @@ def _read_object(stream: JsonStream, head: dict[str, Any], path: Path) -> list[P
             if "format" in head:
                 _check_head(head, path)
             records = _records(stream.items(), head.get("task"), path)
-        elif key in ("format", "model", "task", "records"):
+        elif key in ("format", *_SAID, "records"):
             head[key] = stream.value()
         else:
             stream.value()
@@ -218,7 +228,7 @@ def _check_head(head: dict[str, Any], path: Path) -> None:
             expected=f"{FORMAT!r} (or a bare list of records)",
             notes=["it was written for another version of omniflow"] if newer else (),
         )
-    for key in ("model", "task"):
+    for key in _SAID:
         optional_text(head, key, str(path))
 
 

@@ -78,6 +78,8 @@ class Evaluation:
         samples: How many predictions were scored.
         path: The file, as it was named; None when there was none.
         sha256: Of its bytes.
+        dataset: The data that predictions were made of: Hub ids or names; None when unsaid.
+        split: Its split; None when unsaid.
     """
 
     model: str | None
@@ -87,6 +89,8 @@ class Evaluation:
     ids: Sequence[str] = field(default=(), repr=False)
     path: str | None = None
     sha256: str | None = None
+    dataset: str | None = None
+    split: str | None = None
 
     def to_dict(self, *, with_records: bool = True) -> dict[str, Any]:
         """The content of eval_results.json as plain data."""
@@ -95,6 +99,8 @@ class Evaluation:
             "format": FORMAT,
             "model": self.model,
             "task": self.task,
+            "dataset": self.dataset,
+            "split": self.split,
             "samples": self.samples,
             "predictions": source,
             "metrics": {name: figure.to_dict() for name, figure in self.figures.items()},
@@ -188,6 +194,8 @@ def _from_json(content: Mapping[str, Any]) -> Evaluation:
         ids=tuple(records["ids"]),
         path=source.get("path"),
         sha256=source.get("sha256"),
+        dataset=content.get("dataset"),
+        split=content.get("split"),
     )
 
 

@@ -60,6 +60,8 @@ def evaluate_predictions(
         ids=tuple(record.id for record in records),
         path=None if path is None else str(path),
         sha256=None if path is None else _digest(Path(path)),
+        dataset=predictions.dataset,
+        split=predictions.split,
     )
 
 

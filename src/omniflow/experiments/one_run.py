@@ -26,6 +26,7 @@ from omniflow.experiments.watcher import Watcher
 from omniflow.generation.generate_file import generate_file
 from omniflow.generation.partial import remove_partials, works_begun
 from omniflow.generation.plan import GenerationPlan, plan_generation
+from omniflow.hub.origins import data_name
 from omniflow.interfaces.text_decoding import TextDecoding
 from omniflow.tasks import Task
 from omniflow.training.device import choose_device
@@ -97,7 +98,12 @@ def carry_out(
         if _read_made_by(attempt.predictions) != made_by:
             records = _records(recipe, options, registry)
             plan = _plan(read().backbone, recipe, options, attempt.level or 0.0)
-            about = {"model": str(place), "split": options.split, MADE_BY: made_by}
+            about = {
+                "model": str(place),
+                "dataset": data_name(choice.to_dict() for choice in recipe.dataset),
+                "split": options.split,
+                MADE_BY: made_by,
+            }
             with watcher.generating() as progress:
                 _generate(
                     read(), records, plan, attempt.predictions, about, options.limit, progress

@@ -154,11 +154,15 @@ def _plugins(config: Mapping[str, Any]) -> list[str]:
 def _measured(figures: CardFigures) -> Iterator[str]:
     yield "## Measured"
     yield ""
-    of = [f"task `{figures.task}`"] if figures.task else []
-    of += (
-        [f"data {', '.join(f'`{name}`' for name in figures.datasets)}"] if figures.datasets else []
-    )
-    of += [f"split `{figures.split}`"] if figures.split else []
+    of = [
+        f"{what} `{said}`"
+        for what, said in (
+            ("task", figures.task),
+            ("data", figures.dataset),
+            ("split", figures.split),
+        )
+        if said
+    ]
     if of:
         yield f"{', '.join(of)}:"
         yield ""

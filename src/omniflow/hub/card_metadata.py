@@ -54,19 +54,15 @@ def card_metadata(facts: CardFacts, before: Mapping[str, Any]) -> dict[str, Any]
     if facts.figures is not None and facts.figures.figures:
         known["metrics"] = list(dict.fromkeys(_metric(one) for one in facts.figures.figures))
         name = facts.name.rpartition("/")[2]
-        known["model-index"] = [{"name": name, "results": [_result(facts, facts.figures)]}]
+        known["model-index"] = [{"name": name, "results": [_result(facts.figures)]}]
     return known
 
 
-def _result(facts: CardFacts, figures: CardFigures) -> dict[str, Any]:
+def _result(figures: CardFigures) -> dict[str, Any]:
     """One entry of the model index: a task, a data set, and the figures."""
     task = figures.task or TASK
-    names = list(figures.datasets)
-    ids = hub_ids(list(facts.recipe["dataset"])) if facts.recipe is not None else []
-    dataset: dict[str, Any] = {
-        "type": ids[0] if len(ids) == 1 and len(names) == 1 else "+".join(names) or "unknown",
-        "name": " + ".join(names) or "unknown",
-    }
+    data = figures.dataset or "unknown"
+    dataset: dict[str, Any] = {"type": data, "name": data}
     if figures.split is not None:
         dataset["split"] = figures.split
     return {

@@ -41,7 +41,7 @@ class CardFigures:
 
     Args:
         task: The task; None when unsaid.
-        datasets: Names of the datasets; empty when unsaid.
+        dataset: The data: Hub ids or names; None when unsaid.
         split: Their split; None when unsaid.
         model: What made the predictions, as it was named; None when unsaid.
         figures: The figures.
@@ -49,7 +49,7 @@ class CardFigures:
     """
 
     task: str | None
-    datasets: Sequence[str]
+    dataset: str | None
     split: str | None
     model: str | None
     figures: Sequence[CardFigure]
@@ -75,7 +75,7 @@ def read_figures(path: Path) -> CardFigures:
         rest = {key: value for key, value in content.items() if key != "records"}
         return CardFigures(
             task=content["task"],
-            datasets=tuple(content.get("datasets") or ()),
+            dataset=content.get("dataset"),
             split=content.get("split"),
             model=content["model"],
             figures=[figure for figure in figures if figure is not None],

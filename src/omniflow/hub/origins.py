@@ -63,6 +63,18 @@ def hub_ids(components: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found for found in ids if found is not None))
 
 
+def data_name(components: Iterable[Mapping[str, Any]]) -> str:
+    """What data are called by those who have no access to this machine: Hub ids, else names."""
+    portables = [portable(component) for component in components]
+    names = [(hub_ids([one]) or [_bare(one["name"])])[0] for one in portables]
+    return " + ".join(dict.fromkeys(names))
+
+
+def _bare(name: str) -> str:
+    """The name of a component, without the distribution that it may be told with."""
+    return name.rpartition(":")[2]
+
+
 def _hub_id(path: str) -> str | None:
     of_shards = _SHARDS.match(path)
     if of_shards is not None:

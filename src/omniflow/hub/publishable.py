@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,30 @@ def publishable(value: Any) -> Any:
     return _placeless(without_secrets(value))
 
 
-def publishable_text(text: str) -> str:
-    """A text with secrets as `***` and places as `./NAME`, their last part."""
-    for known in (Path.cwd(), Path.home()):
-        if known != known.parent:
-            # Folders whose names have spaces in them are known for what they are.
-            text = text.replace(f"{known}/", "./")
+def publishable_text(text: str, places: Iterable[str] = ()) -> str:
+    """A text with secrets as `***` and places as `./NAME`, their last part.
+
+    Args:
+        text: Plain text, Markdown, or HTML with JSON in it.
+        places: Places that may stand in it, whose names need not end at a space.
+    """
+    known = {*places, str(Path.cwd()), str(Path.home())} - {"/"}
+    # The longest first, as one may be part of another.
+    for place in sorted(known, key=len, reverse=True):
+        for written in {place, html.escape(place), json.dumps(place)[1:-1]}:
+            # Not within a longer name, and not the end of an element of HTML.
+            whole = rf"(?<![\w.<]){re.escape(written)}(?![\w-])"
+            text = re.sub(whole, _last_part(place), text)
     return _PLACES.sub(lambda found: _last_part(found[0]), hide(text))
+
+
+def places_in(value: Any) -> set[str]:
+    """The places among plain data, as they stand there."""
+    if isinstance(value, Mapping):
+        return {place for item in value.values() for place in places_in(item)}
+    if isinstance(value, list | tuple):
+        return {place for item in value for place in places_in(item)}
+    return {value} if isinstance(value, str) and is_place(value) else set()
 
 
 def is_place(text: str) -> bool:

@@ -85,7 +85,8 @@ def _judged(repo: str, error: BaseException, said: str) -> tuple[str, Sequence[s
             True,
         )
     if isinstance(error, JSONDecodeError):
-        return f"what answers for {repo} is no Hub, or one in trouble", ["look at HF_ENDPOINT"], False
+        problem = f"what answers for {repo} is no Hub, or one in trouble"
+        return problem, ["look at HF_ENDPOINT"], False
     if status == 400 or isinstance(error, ValueError):
         return f"the Hub does not accept what is pushed to {repo}", [], True
     if status == 412:

@@ -116,7 +116,7 @@ def _named(
 ) -> Repository:
     """What is meant, by whoever's token it is; it need not exist."""
     from huggingface_hub import HfApi, constants, get_token
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     validate_repo_id(repo)
     if branch is not None and is_commit(branch):

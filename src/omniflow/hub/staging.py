@@ -15,7 +15,7 @@ from omniflow.errors import CheckpointError, UsageError
 from omniflow.hub.figures import RESULTS, CardFigures, read_figures
 from omniflow.hub.names import HubName
 from omniflow.hub.origins import portable
-from omniflow.hub.publishable import publishable, publishable_text
+from omniflow.hub.publishable import places_in, publishable, publishable_text
 from omniflow.recipe import LIST_SECTIONS, SINGLE_SECTIONS, dump_yaml
 
 CONFIG, WEIGHTS, CARD, RECIPE = "config.json", "model.safetensors", "README.md", "recipe.yaml"
@@ -102,7 +102,7 @@ def stage(
         UsageError: If something is asked for that the run does not have.
     """
     include = include or Inclusions()
-    folder = checkpoint_folder(place)
+    folder = checkpoint_folder(place).absolute()
     run = _run_of(folder)
     files: dict[str, Path | bytes] = {}
     recipe = _recipe(run / RECIPE, base_model)
@@ -113,7 +113,8 @@ def stage(
     if figures is not None:
         files[RESULTS] = _json(publishable(figures.content))
     if include.report:
-        files[REPORT] = publishable_text(_existing(run / REPORT).read_text("utf-8")).encode()
+        report = _existing(run / REPORT).read_text("utf-8")
+        files[REPORT] = publishable_text(report, _places(run, folder)).encode()
     if include.samples:
         files.update(_samples(run))
     if include.training_state:
@@ -133,7 +134,6 @@ def stage(
 
 def _run_of(folder: Path) -> Path:
     """The run that a model is of: RUN/best, RUN/checkpoints/step-N, or the folder itself."""
-    folder = folder.absolute()
     for place in (folder, folder.parent, folder.parent.parent):
         if (place / RECIPE).is_file():
             return place
@@ -151,15 +151,16 @@ def _model(folder: Path, base_model: HubName | None) -> Iterator[tuple[str, Path
         raise CheckpointError(
             "the weights are not those that config.json was written with", where=str(weights)
         )
+    backbone = portable(config["backbone"], base_model)
     parts = {
-        "backbone": portable(config["backbone"], base_model),
+        "backbone": backbone,
         "head": portable(config["head"]),
         "refiner": portable(config["refiner"]),
         "encoder": [portable(encoder) for encoder in config["encoder"]],
     }
     identity = dict(config["backbone_identity"])
     if identity.get("id") == config["backbone"].get("path"):
-        identity["id"] = parts["backbone"]["path"]
+        identity["id"] = backbone["path"]
     yield CONFIG, _json(publishable({**config, **parts, "backbone_identity": identity}))
     yield WEIGHTS, weights
 
@@ -222,6 +223,16 @@ def _latest(run: Path, base_model: HubName | None) -> Iterator[tuple[str, Path |
     contents[f"{STATE}/tensors.safetensors"] = folder / STATE / "tensors.safetensors"
     for name in _CHECKPOINT:
         yield f"{LATEST}/{name}", contents[name]
+
+
+def _places(run: Path, folder: Path) -> set[str]:
+    """What of this machine the page of a run may show: where it is, and what it read."""
+    recipe = yaml.safe_load((run / RECIPE).read_text("utf-8")) if (run / RECIPE).is_file() else None
+    return {
+        *(str(place) for place in (run, *run.parents[:-1])),
+        *places_in(recipe),
+        *places_in(read_json(folder / CONFIG)),
+    }
 
 
 def _existing(path: Path) -> Path:

@@ -35,7 +35,7 @@ RECIPE = {
 }  # fmt: skip
 FIGURES = CardFigures(
     task="i2t",
-    datasets=("coco",),
+    dataset="lmms-lab/COCO-Caption",
     split="test",
     model=None,
     figures=(

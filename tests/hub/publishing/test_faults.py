@@ -33,24 +33,37 @@ def blob(run):
     return "/lfs/" + hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("place", [CREATE, PREUPLOAD, BATCH, "PUT", COMMIT])
+UNKNOWN = (401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+GONE = (404, {"X-Error-Code": "RepoNotFound"})
+
+TROUBLE = "the Hub is in trouble and did not take acme/mine (it answered 500)"
+NO_TOKEN = "the Hub does not know your token, so that acme/mine cannot be written"
+NO_ROOM = "the Hub has no room for acme/mine (Private repository storage limit"
+
+
 @pytest.mark.parametrize(
-    ("fault", "expected", "code"),
+    ("fault", "place", "expected", "code"),
     [
-        (500, "the Hub is in trouble and did not take acme/mine (it answered 500)", 1),
-        (401, "the Hub does not know your token, so that acme/mine cannot be written", 2),
-        (403, "your token may not write to acme/mine", 2),
-        ("dropped", "acme/mine cannot be reached", 1),
-        ((404, {"X-Error-Code": "RepoNotFound"}), "there is no repository acme/mine", 2),
-        ((403, FULL), "the Hub has no room for acme/mine (Private repository storage limit", 2),
+        (500, CREATE, TROUBLE, 1),
+        (500, "PUT", TROUBLE, 1),
+        (500, COMMIT, TROUBLE, 1),
+        (UNKNOWN, CREATE, NO_TOKEN, 2),
+        (UNKNOWN, BATCH, NO_TOKEN, 2),
+        (403, CREATE, "your token may not write to acme/mine", 2),
+        (403, "PUT", "your token may not write to acme/mine", 2),
+        ("dropped", PREUPLOAD, "acme/mine cannot be reached", 1),
+        ("dropped", "PUT", "acme/mine cannot be reached", 1),
+        ("dropped", COMMIT, "acme/mine cannot be reached", 1),
+        (GONE, PREUPLOAD, "there is no repository acme/mine", 2),
+        (GONE, COMMIT, "there is no repository acme/mine", 2),
+        ((403, FULL), BATCH, NO_ROOM, 2),
+        ((403, FULL), COMMIT, NO_ROOM, 2),
+        (413, "PUT", "the Hub has no room for acme/mine (it answered 413)", 2),
     ],
-    ids=["500", "401", "403", "dropped", "gone", "quota"],
 )
 def test_every_fault_is_one_message_and_the_run_can_be_pushed_again(
-    uploads, saved, hasty, place, fault, expected, code
+    uploads, saved, hasty, fault, place, expected, code
 ):
-    if fault == 401:
-        fault = (401, {"X-Error-Message": "Invalid credentials in Authorization header"})
     before = contents(saved)
     uploads.hub.faults[blob(saved) if place == "PUT" else place] = [fault] * 99
     with pytest.raises(OmniFlowError) as caught:

@@ -76,7 +76,6 @@ def test_every_combination_is_the_same_to_the_last_bit(
         for parameter in model.trainable_parameters():
             parameter.normal_()
     pushed = model.push_to_hub("acme/mine")
-    assert_same(model, load("acme/mine"))
     report = pull_model(pushed.pin, tmp_path / "pulled")
     assert report.revision == pushed.commit
     assert_same(model, load(tmp_path / "pulled"))
