@@ -66,7 +66,8 @@ def small_head():
     """Flags that make training on `random_backbone` a matter of seconds."""
     return [
         "--head", "mlp", "--set", "head.hidden_dim=8", "--batch-size", "4", "--max-length", "16",
-        "--set", "training.eval_batches=1", "--set", "dataset.size=40", "--device", "cpu",
+        "--set", "training.eval_batches=1", "--set", "training.samples=0",
+        "--set", "dataset.size=40", "--device", "cpu",
     ]  # fmt: skip
 
 

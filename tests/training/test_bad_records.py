@@ -76,7 +76,7 @@ def recipe(small_registry, tmp_path):
 
     def make(**training):
         options = {
-            "batch_size": 4, "max_steps": 12, "log_interval": 2, "eval_interval": 4,
+            "batch_size": 4, "samples": 0, "max_steps": 12, "log_interval": 2, "eval_interval": 4,
             "save_interval": 4, "eval_batches": 3, "lr": 1e-2, "bad_records": 0.3, **training,
         }  # fmt: skip
         said = {

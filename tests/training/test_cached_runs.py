@@ -55,7 +55,7 @@ def backbone(parity_data):
 def recipe(registry, tmp_path, backbone):
     def make(objective, **training):
         options = {
-            "batch_size": 4, "max_steps": 5, "log_interval": 1, "eval_interval": 5,
+            "batch_size": 4, "samples": 0, "max_steps": 5, "log_interval": 1, "eval_interval": 5,
             "save_interval": 2, "eval_batches": 1, "epochs": 9, "device": "cpu",
             "cache_dir": str(tmp_path / "cache"), **training,
         }  # fmt: skip

@@ -49,7 +49,8 @@ def test_two_steps_change_the_trained_parts_and_are_logged(
             "encoder": encoders[chosen],
             "dataset": {"name": "scenes", "size": 8},
             "training": {
-                "batch_size": 4, "max_steps": 2, "log_interval": 1, "eval_interval": 1,
+                "batch_size": 4, "samples": 0, "max_steps": 2, "log_interval": 1,
+                "eval_interval": 1,
                 "save_interval": 1, "lr": 1e-2,
             },
         }

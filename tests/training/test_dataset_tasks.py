@@ -77,7 +77,7 @@ def source(media, tmp_path_factory):
 )
 def test_two_steps(name, task, source, small_registry, tmp_path):
     objective = {"name": "flow", "tasks": [task]}
-    training = {"batch_size": 2, "max_steps": 2, "log_interval": 1, "eval_batches": 1}
+    training = {"batch_size": 2, "samples": 0, "max_steps": 2, "log_interval": 1, "eval_batches": 1}
     draft = Draft.from_mapping({
         "backbone": "small", "objective": objective, "dataset": source(name),
         "training": {**training, "cache": False, "bad_records": 0, "lr": 1e-3},

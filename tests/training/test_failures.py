@@ -64,7 +64,8 @@ def recipe(registry, random_backbone):
                 "head": {"name": "greedy", **head},
                 "dataset": {"name": "scenes", "size": 20},
                 "training": {
-                    "batch_size": 2, "max_steps": 8, "log_interval": 1, "save_interval": 3,
+                    "batch_size": 2, "samples": 0, "max_steps": 8, "log_interval": 1,
+                    "save_interval": 3,
                     "eval_batches": 1, "device": "cpu",
                 },
             }

@@ -37,7 +37,7 @@ def registry(registry, small_backbone):
 def recipe(registry):
     def make(**training):
         options = {
-            "batch_size": 4, "max_steps": 8, "log_interval": 3, "eval_interval": 4,
+            "batch_size": 4, "samples": 0, "max_steps": 8, "log_interval": 3, "eval_interval": 4,
             "save_interval": 3, "lr": 1e-2, "eval_batches": 1, **training,
         }  # fmt: skip
         draft = Draft.from_mapping(

@@ -43,7 +43,8 @@ def recipe(small_registry):
             "backbone": "small", "objective": {"name": "flow", "tasks": list(tasks)},
             "dataset": datasets,
             "training": {
-                "batch_size": 4, "max_steps": 8, "epochs": 9, "log_interval": 2, "lr": 1e-3,
+                "batch_size": 4, "samples": 0, "max_steps": 8, "epochs": 9, "log_interval": 2,
+                "lr": 1e-3,
                 "eval_interval": 4, "eval_batches": 2, "save_interval": 2, "cache": False,
                 "bad_records": 0, **training,
             },

@@ -40,7 +40,8 @@ def recipe(registry, random_backbone, tmp_path):
     def make(objective, data=("text", "lines.txt"), **training):
         model = {"text-decoder": {"head": {"name": "mlp", "hidden_dim": 16}, "refiner": "mlp"}}
         options = {
-            "lr": 1e-3, "max_steps": 3, "log_interval": 1, "eval_interval": 2, "save_interval": 2,
+            "lr": 1e-3, "samples": 0, "max_steps": 3, "log_interval": 1, "eval_interval": 2,
+            "save_interval": 2,
             "precision": "fp32", "device": "cpu", "cache": False, "ema_decay": 0.0, **training,
         }  # fmt: skip
         draft = Draft.from_mapping(

@@ -103,7 +103,8 @@ def run(random_backbone, tmp_path):
                 "head": {"name": "mlp", "hidden_dim": 8},
                 "dataset": {"name": "few", "token": SECRET},
                 "training": {
-                    "batch_size": 2, "max_steps": 4, "log_interval": 2, "eval_interval": 2,
+                    "batch_size": 2, "samples": 0, "max_steps": 4, "log_interval": 2,
+                    "eval_interval": 2,
                     "save_interval": 2, "eval_batches": 1, **training,
                 },
             }

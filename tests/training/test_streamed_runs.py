@@ -37,7 +37,7 @@ def recipe(registry, random_backbone, tmp_path):
     def make(streaming, dataset=None, **training):
         text = {"name": "text", "path": str(path), "streaming": streaming, "test_share": 0.0}
         options = {
-            "batch_size": 4, "max_steps": 20, "log_interval": 3, "eval_interval": 8,
+            "batch_size": 4, "samples": 0, "max_steps": 20, "log_interval": 3, "eval_interval": 8,
             "save_interval": 7, "lr": 1e-2, "shuffle_block": 16, **training,
         }  # fmt: skip
         sections = {

@@ -83,7 +83,7 @@ def recipe(registry, random_backbone):
     def make(head="vq", **training):
         sizes = {"vq": {"hidden_dim": 16, "codebook_size": 8}, "mlp": {"hidden_dim": 16}}
         options = {
-            "batch_size": 5, "max_steps": 9, "log_interval": 2, "eval_interval": 4,
+            "batch_size": 5, "samples": 0, "max_steps": 9, "log_interval": 2, "eval_interval": 4,
             "save_interval": 3, "lr": 1e-2, **training,
         }  # fmt: skip
         draft = Draft.from_mapping(

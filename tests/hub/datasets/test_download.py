@@ -100,7 +100,8 @@ def test_a_folder_has_the_samples_of_the_source_and_trains_without_it(
     draft = Draft.from_mapping({
         "backbone": "small", "dataset": options,
         "objective": {"name": "flow", "tasks": [task]},
-        "training": {"batch_size": 2, "max_steps": 2, "eval_batches": 1, "cache": False,
+        "training": {"batch_size": 2, "samples": 0, "max_steps": 2, "eval_batches": 1,
+                     "cache": False,
                      "bad_records": 0},
     })  # fmt: skip
     train(resolve(draft, registry), output_dir=tmp_path / "run", registry=registry)

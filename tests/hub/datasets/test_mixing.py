@@ -68,7 +68,8 @@ def mixed(served, registry, small_backbone):
                           "joint_change_probability": 0},
             "dataset": with_weights(SAID),
             "training": {
-                "batch_size": BATCH, "max_steps": STEPS, "epochs": 9, "log_interval": 4,
+                "batch_size": BATCH, "samples": 0, "max_steps": STEPS, "epochs": 9,
+                "log_interval": 4,
                 "eval_interval": 6, "eval_batches": 2, "save_interval": 100, "bad_records": 0,
                 "cache": False, "lr": 1e-3, "workers": workers, "shuffle_block": 8,
             },

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from omniflow.connection.patience import Patience
 from omniflow.datasets.coco import CocoDataset
 from omniflow.datasets.huggingface import HuggingFaceDataset
 from omniflow.datasets.wikitext import WikitextDataset
@@ -56,9 +57,12 @@ def test_terms_are_to_be_accepted(served, streaming, token):
 @pytest.mark.parametrize("streaming", [False, True])
 def test_nobody_answers(served, streaming, monkeypatch, token):
     served.close()
+    waits = []
+    monkeypatch.setattr(Patience, "wait", lambda self, n, why, asked_s=None: waits.append(why))
     found = told(lambda: CocoDataset(streaming=streaming))
     assert "lmms-lab/COCO-Caption cannot be fetched" in found
     assert "HF_ENDPOINT=URL asks a mirror" in found
+    assert len(waits) == Patience().attempts - 1
 
 
 def test_a_connection_lost_while_streaming_is_told(served, token):

@@ -31,7 +31,7 @@ def test_two_steps(served, registry, small_backbone, name, streaming, tmp_path):
             "backbone": "small", "objective": {"name": "flow", "tasks": [task]},
             "dataset": {"name": name, "streaming": streaming},
             "training": {
-                "batch_size": 2, "max_steps": 2, "log_interval": 1, "eval_batches": 1,
+                "batch_size": 2, "samples": 0, "max_steps": 2, "log_interval": 1, "eval_batches": 1,
                 "cache": False, "bad_records": 0, "lr": 1e-3, "shuffle_block": 8,
             },
         })  # fmt: skip
@@ -95,7 +95,8 @@ def test_training_from_a_stream_survives_a_burst_and_asks_nobody_else(
     draft = Draft.from_mapping({
         "backbone": "small", "objective": {"name": "flow", "tasks": ["i2t"]},
         "dataset": {"name": "coco", "streaming": True},
-        "training": {"batch_size": 2, "max_steps": 2, "eval_batches": 1, "cache": False,
+        "training": {"batch_size": 2, "samples": 0, "max_steps": 2, "eval_batches": 1,
+                     "cache": False,
                      "bad_records": 0, "shuffle_block": 4},
     })  # fmt: skip
     train(resolve(draft, registry), output_dir=tmp_path / "run", registry=registry)
