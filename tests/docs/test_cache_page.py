@@ -13,7 +13,12 @@ from omniflow_cli.app import main
 PAGE = (Path(__file__).parents[2] / "docs" / "cache.md").read_text(encoding="utf-8")
 
 #: What makes a command short enough for a test without changing what it is about.
-SHORTER = {"train": ["--max-steps", "2", "--set", "training.eval_batches=1", "--device", "cpu"]}
+SHORTER = {
+    "train": [
+        "--max-steps", "2", "--device", "cpu", "--set", "training.eval_batches=1",
+        "--set", "training.samples=0",
+    ],
+}  # fmt: skip
 
 
 def commands():

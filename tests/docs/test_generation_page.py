@@ -20,7 +20,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "generation.md").read_text(encoding
 #: What makes a command short enough for a test without changing what it is about.
 SHORTER = {
     "train": ["--max-steps", "1", "--batch-size", "2", "--device", "cpu", "--no-cache",
-              "--set", "training.eval_batches=1"],
+              "--set", "training.eval_batches=1", "--set", "training.samples=0"],
     "generate": ["--limit", "2", "--steps", "1", "--max-new-tokens", "8", "--device", "cpu"],
 }  # fmt: skip
 

@@ -17,7 +17,8 @@ PAGE = (DOCS / "mixing.md").read_text(encoding="utf-8")
 #: What makes a command short enough for a test without changing what it is about.
 SHORTER = [
     "--max-steps", "1", "--batch-size", "4", "--device", "cpu", "--no-cache",
-    "--set", "training.eval_batches=1", "--set", "training.bad_records=0",
+    "--set", "training.eval_batches=1",
+    "--set", "training.samples=0", "--set", "training.bad_records=0",
 ]  # fmt: skip
 
 

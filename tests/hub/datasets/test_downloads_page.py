@@ -13,7 +13,8 @@ PAGE = (Path(__file__).parents[3] / "docs" / "downloads.md").read_text(encoding=
 
 SHORTER = {
     "train": ["--max-steps", "1", "--batch-size", "2", "--device", "cpu", "--no-cache",
-              "--set", "training.eval_batches=1", "--set", "training.bad_records=0"],
+              "--set", "training.eval_batches=1",
+              "--set", "training.samples=0", "--set", "training.bad_records=0"],
 }  # fmt: skip
 
 
