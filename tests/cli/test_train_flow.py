@@ -23,16 +23,17 @@ def whole_backbone(random_backbone, parity_data, tmp_path_factory):
 
 SMALL = [
     "--objective", "flow", "--max-steps", "2", "--batch-size", "2", "--device", "cpu",
-    "--set", "dataset.size=20", "--set", "training.eval_batches=1", "--output-dir", "run",
+    "--set", "dataset.size=20", "--set", "training.eval_batches=1", "--set", "training.samples=0",
+    "--output-dir", "run",
 ]  # fmt: skip
 
 
-def test_it_goes_on_training_the_transformer_on_every_modality(command, whole_backbone, tmp_path):
-    done = command("train", "--backbone", whole_backbone, *SMALL, "--log-interval", "1", "--json")
-    outcome = json.loads(done.stdout)
+def test_it_goes_on_training_the_transformer_on_every_modality(omniflow, whole_backbone, tmp_path):
+    done = omniflow("train", "--backbone", whole_backbone, *SMALL, "--log-interval", "1", "--json")
+    outcome = json.loads(done.out)
     assert outcome["steps"] == 2
     assert {"loss", "image", "text", "audio", "it2a_audio"} <= outcome["last"].keys()
-    assert "head linear, refiner none, backbone folder" in done.stderr
+    assert "head linear, refiner none, backbone folder" in done.err
     saved = load_file(tmp_path / "run/final/model.safetensors")
     assert {name.split(".")[0] for name in saved} == {"transformer", "head"}
     recipe = (tmp_path / "run/recipe.yaml").read_text()
