@@ -10,6 +10,7 @@ from omniflow_cli.app import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
 
 #: What makes a command short enough for a test without changing what it is about.
 SHORTER = {
@@ -54,7 +55,12 @@ def test_every_command_works_in_its_order(folder, monkeypatch, capsys):
     monkeypatch.setenv("OMNIFLOW_ENABLE_PLUGINS", "")
     ours = [command for command in commands() if command.startswith("omniflow ")]
     assert len(ours) >= 10
+    # The experiment is that of the page, whose test carries it out.
+    [experiment] = [command for command in ours if command.startswith("omniflow experiment ")]
+    assert f"{experiment}\n" in EXPERIMENTS
     for command in ours:
+        if command == experiment:
+            continue
         words = shortened(command)
         assert main(words[1:]) == 0, f"{command}\n{capsys.readouterr().err}"
     for written in ("predictions.json", "eval_results.json", "from_noise.json"):
