@@ -8,6 +8,7 @@ from importlib import import_module
 PUBLIC = {
     "omniflow": "What most programs need: `import omniflow`.",
     "omniflow.interfaces": "What a component of each kind offers; a plugin derives from these.",
+    "omniflow.testing": "Checks for the tests of a plugin.",
 }
 #: Single names, for modules that hold more than that.
 NAMED = {
