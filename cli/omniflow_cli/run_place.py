@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from omniflow.errors import CheckpointError, UsageError
+from omniflow.training.claim import claimed
 from omniflow.training.run_folder import RunFolder
 from omniflow_cli import render
 
@@ -32,9 +33,17 @@ class Place:
     is_unfinished: bool = False
 
     def make_room(self) -> None:
-        """Rename a run that never got to a checkpoint; nothing of it is lost."""
+        """Rename a run that never got to a checkpoint; nothing of it is lost.
+
+        Raises:
+            UsageError: If it is at work.
+        """
         if not self.is_unfinished:
             return
+        with claimed(self.folder):
+            self._move_aside()
+
+    def _move_aside(self) -> None:
         names = (f"{self.folder.name}.unfinished-{number}" for number in count(1))
         aside = next(place for name in names if not (place := self.folder.with_name(name)).exists())
         os.replace(self.folder, aside)
@@ -95,4 +104,4 @@ def _series(stem: str) -> Iterator[Path]:
 
 
 def _is_free(folder: Path) -> bool:
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    return not folder.exists() or (folder.is_dir() and not RunFolder(folder).is_used)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omniflow.checkpoints import read_json, read_tensors, write_tensors
 from omniflow.errors import CheckpointError, UsageError
 from omniflow.files import remove_leftovers, write_json, write_text, writing_folder
+from omniflow.training.claim import CLAIM
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,13 +47,18 @@ class RunFolder:
         """Whether there is a complete checkpoint to go on from."""
         return (self.latest / STATE_FOLDER / "state.json").is_file()
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is in it; what a run that has not begun holds locked is nothing."""
+        return self.path.is_dir() and any(file.name != CLAIM for file in self.path.iterdir())
+
     def check(self, *, resuming: bool) -> None:
         """Refuse a folder that a run could not be written to; writes nothing.
 
         Raises:
             UsageError: If it is in use already, is a file, or cannot be made or written.
         """
-        if self.path.is_dir() and not resuming and any(self.path.iterdir()):
+        if not resuming and self.is_used:
             raise UsageError(
                 "the folder is not empty",
                 where=str(self.path),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from omniflow.draws import Draws
 from omniflow.errors import CheckpointError
 from omniflow.interfaces import Batch, Dataset, Objective
 from omniflow.recipe import Recipe
+from omniflow.training.claim import claimed
 from omniflow.training.device import choose_device
 from omniflow.training.ema import DecaySchedule, WeightAverage
 from omniflow.training.failures import failures_told
@@ -38,6 +39,7 @@ from omniflow.training.validation import Validation
 from omniflow.training.watchers import Watchers
 
 if TYPE_CHECKING:
+    from omniflow.cache.store import CacheStore
     from omniflow.model import OmniFlowModel
     from omniflow.registry import Registry
 
@@ -86,6 +88,23 @@ def train(
         watchers.reporter, processes,
     )  # fmt: skip
     loop.reporter.assembled(recipe, model.summary())
+    with ExitStack() as claims:
+        processes.on_main(lambda: claims.enter_context(claimed(output_dir)))
+        return _carried_out(recipe, loop, watchers, cache, resume=resume)
+
+
+def _carried_out(
+    recipe: Recipe,
+    loop: TrainingLoop,
+    watchers: Watchers,
+    cache: CacheStore | None,
+    *,
+    resume: bool,
+) -> RunResult:
+    """Carry out a recipe in a folder that no other run is at work in."""
+    folder, processes = loop.folder, loop.processes
+    # Another run may have had the folder since it was first looked at.
+    processes.on_main(lambda: folder.check(resuming=resume))
     if resume:
         loop.restore()
     watchers.start(loop.step)
@@ -93,9 +112,9 @@ def train(
     processes.on_main(lambda: folder.write_recipe(recipe))
     with (
         watchers.told(loop.plan, lambda: loop.step),
-        failures_told(device, lambda: f"after step {loop.step}", folder.kept),
+        failures_told(loop.model.device, lambda: f"after step {loop.step}", folder.kept),
         absence_told(lambda: f"after step {loop.step}", folder.kept),
-        cached(model.frozen, cache),
+        cached(loop.model.frozen, cache),
     ):
         return loop.run()
 

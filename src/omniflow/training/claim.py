@@ -1,0 +1,83 @@
+"""One run at a time in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from omniflow.errors import OmniFlowError, UsageError
+
+#: File that a run holds locked while it is at work in its folder.
+CLAIM = ".claim"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """While entered, no other run is at work in the folder, on any machine that sees it.
+
+    The claim ends with the process, however it ends. A system or file system that knows no such
+    claims grants every one. A folder that is made here and left empty is removed again.
+
+    Raises:
+        UsageError: If another run is.
+        OmniFlowError: If the folder cannot be written to.
+    """
+    path = folder / CLAIM
+    is_new = not folder.exists()
+    with _locked(path):
+        try:
+            yield
+        finally:
+            # The folder may have been moved meanwhile; one that is not empty is not removed.
+            with suppress(OSError):
+                path.unlink()
+                if is_new:
+                    folder.rmdir()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a")
+        # Just removed by a run that left the folder empty.
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise OmniFlowError(
+                f"cannot be written ({error.strerror or error})", where=str(path.parent)
+            ) from error
+        with file:
+            _lock(file, path.parent)
+            # Another run may have ended, and removed the file, between the two lines above.
+            if _is_at(file, path):
+                yield
+                return
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    with suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                "another run is at work in this folder",
+                where=str(folder),
+                expected="one at a time, or another --output-dir",
+            ) from error
+        # A file system that knows no claims.
+        except OSError:
+            return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
