@@ -13,6 +13,7 @@ from omniflow_cli import cache, data, download, logs
 from omniflow_cli.commands import Command, CommandGroup, examples
 from omniflow_cli.compare import compare
 from omniflow_cli.convert import convert
+from omniflow_cli.demo import demo
 from omniflow_cli.doctor import doctor
 from omniflow_cli.evaluate import evaluate
 from omniflow_cli.exits import exit_code_of
@@ -69,6 +70,14 @@ app.command(
         'omniflow sample --task t2ia --prompt "a red circle" --count 4 --output out.html',
     ),
 )(sample)
+app.command(
+    cls=Command,
+    epilog=examples(
+        "omniflow demo",
+        "omniflow demo --checkpoint runs/vq-mlp --checkpoint 'runs/flow/best*'",
+        "omniflow demo --backbone ./OmniFlow-v0.5 --device cuda --port 8080",
+    ),
+)(demo)
 app.command(
     cls=Command,
     epilog=examples(

@@ -11,8 +11,8 @@ from omniflow.recipe import shipped_recipes
 from omniflow.version import __version__
 
 COMMANDS = [
-    "sample", "train", "generate", "evaluate", "compare", "experiment", "convert",
-    "list-components", "show", "list-recipes", "doctor", "download", "cache", "data",
+    "sample", "demo", "train", "generate", "evaluate", "compare", "experiment", "convert", "push",
+    "pull", "list-components", "show", "list-recipes", "doctor", "download", "cache", "data",
 ]  # fmt: skip
 
 PLUGIN = """
