@@ -201,3 +201,20 @@ def hasty(monkeypatch):
     monkeypatch.setattr(Patience, "wait", lambda self, n, why, asked_s=None: waits.append(why))
     monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=waits.append, time=lambda: 0.0))
     return waits
+
+
+@pytest.fixture(scope="session")
+def registry(small_backbone):
+    """The built-in components, and a plugin's: a backbone that costs nothing, and a head."""
+    from omniflow.heads.mlp import MLPHead
+    from omniflow.plugins import PluginSource, hookimpl, load_plugins
+    from omniflow.registry import Origin
+
+    @hookimpl
+    def omniflow_register(register):
+        register(kind="backbone", name="small", target=small_backbone, summary="In memory")
+        register(kind="head", name="own", target=MLPHead, summary="Somebody's own")
+
+    plugin = SimpleNamespace(omniflow_register=omniflow_register)
+    source = PluginSource("acme", Origin("omniflow-acme", "0.3"), lambda: plugin)
+    return load_plugins([source]).registry

@@ -1,6 +1,7 @@
 """Whole commands that push and pull, and what they say."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,22 @@ def small(random_backbone, tmp_path, monkeypatch):
     """The command that trains on a small backbone, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     return [*TRAIN, "--backbone", str(random_backbone), "--output-dir", "run"]
+
+
+@pytest.fixture(scope="module")
+def trained(random_backbone, tmp_path_factory):
+    """A run of one step."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    said = ["--backbone", str(random_backbone), "--output-dir", str(folder)]
+    assert main([*TRAIN, *said]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path, monkeypatch):
+    """The same, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, "run", symlinks=True)
 
 
 def told(capsys):
@@ -74,9 +91,9 @@ def test_a_run_whose_push_fails_is_whole_and_can_be_pushed(uploads, small, hasty
     assert told(capsys)["commit"] == uploads.hub.commit("acme/mine")
 
 
-def test_what_is_pulled_is_kept_up_to_date(uploads, small, capsys, random_backbone):
+def test_what_is_pulled_is_kept_up_to_date(uploads, run, capsys, random_backbone):
     random = {"backbone.path": str(random_backbone)}
-    assert main([*small, "--push-to-hub", "acme/mine"]) == 0
+    assert main(["push", "run", "acme/mine"]) == 0
     capsys.readouterr()
     assert main(["pull", "acme/mine", "here", "--json"]) == 0
     first = told(capsys)
@@ -99,13 +116,13 @@ def test_what_is_pulled_is_kept_up_to_date(uploads, small, capsys, random_backbo
     )
 
 
-def test_a_folder_with_other_things_is_left_alone(uploads, small, capsys, tmp_path):
+def test_a_folder_with_other_things_is_left_alone(uploads, run, capsys, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "weights.bin").write_bytes(b"x")
     uploads.hub.add("acme/other", tmp_path / "other")
     assert main(["pull", "acme/other", "here"]) == 2
     assert "acme/other on the Hub holds no model of ours" in capsys.readouterr().err
-    assert main([*small, "--push-to-hub", "acme/mine"]) == 0
+    assert main(["push", "run", "acme/mine"]) == 0
     assert main(["pull", "acme/mine", "other"]) == 2
     assert "the folder holds other things than a model that was pulled" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["weights.bin"]

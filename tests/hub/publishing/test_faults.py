@@ -14,10 +14,9 @@ FULL = {"X-Error-Message": "Private repository storage limit reached, please upg
 
 
 @pytest.fixture(scope="module")
-def saved(random_backbone, tmp_path_factory):
+def saved(registry, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "first"
-    model = build(head="linear", backbone={"name": "folder", "path": str(random_backbone)})
-    model.save_pretrained(run)
+    build(head="linear", backbone="small", registry=registry).save_pretrained(run)
     return run
 
 
