@@ -22,6 +22,7 @@ from omniflow_cli.flags import Verbose
 from omniflow_cli.generate import generate
 from omniflow_cli.list_components import list_components
 from omniflow_cli.list_recipes import list_recipes
+from omniflow_cli.new_plugin import new_plugin
 from omniflow_cli.pull import pull
 from omniflow_cli.push import push
 from omniflow_cli.sample import sample
@@ -168,7 +169,19 @@ app.command(
     cls=Command,
     epilog=examples("omniflow list-recipes", "omniflow list-recipes --json"),
 )(list_recipes)
-app.command(cls=Command, epilog=examples("omniflow doctor", "omniflow doctor --json"))(doctor)
+app.command(
+    "new-plugin",
+    cls=Command,
+    epilog=examples(
+        "omniflow new-plugin my-head",
+        "omniflow new-plugin birds --kind dataset --kind metric",
+        "omniflow new-plugin run-summary --kind hook --output-dir plugins/run-summary",
+    ),
+)(new_plugin)
+app.command(
+    cls=Command,
+    epilog=examples("omniflow doctor", "omniflow doctor --plugins", "omniflow doctor --json"),
+)(doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from omniflow.hub_access import without_secrets
 from omniflow.plugins import DISTRIBUTION, Plugins
 from omniflow.version import __version__
 from omniflow_cli import shadowing
+from omniflow_cli.plugin_facts import conflicts, plugin_facts, plugin_problems
 
 
 def gather(plugins: Plugins, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -22,11 +23,7 @@ def gather(plugins: Plugins, environ: Mapping[str, str]) -> dict[str, Any]:
     problems = [*shadowing.findings(), *missing]
     if "error" in device:
         problems.append(f"torch cannot be imported: {device['error']}")
-    problems += [
-        f"plugin {report.name} of {report.origin} is not loaded: {report.reason} "
-        f"(silence with {report.silencer})"
-        for report in plugins.failures
-    ]
+    problems += plugin_problems(plugins)
     return {
         "versions": {
             "python": platform.python_version(),
@@ -35,27 +32,8 @@ def gather(plugins: Plugins, environ: Mapping[str, str]) -> dict[str, Any]:
         },
         "extras": extras,
         "device": device,
-        "plugins": [
-            {
-                "name": report.name,
-                "distribution": report.origin.distribution,
-                "version": report.origin.version,
-                "status": report.status,
-                "components": report.components,
-                "hooks": list(report.hooks),
-                "seconds": round(report.seconds, 4),
-                "reason": report.reason,
-                "silence": report.silencer if report.status == "failed" else "",
-            }
-            for report in plugins.reports
-        ],
-        "conflicts": [
-            f"{group[0].kind} {group[0].name!r} is claimed by "
-            + " and ".join(str(component.origin) for component in group)
-            + "; say "
-            + " or ".join(component.qualified_name for component in group)
-            for group in plugins.registry.conflicts()
-        ],
+        "plugins": plugin_facts(plugins),
+        "conflicts": conflicts(plugins.registry),
         "hub": _hub(environ),
         "problems": problems,
     }

@@ -2,6 +2,8 @@
 
 from omniflow.hooks import Register, hookimpl
 
+OMNIFLOW_API_VERSION = 1
+
 _COMPONENTS = (
     ("backbone", "tiny", "backbones.tiny:TinyBackbone", "Embedded backbone, trained on scenes"),
     (
