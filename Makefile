@@ -27,8 +27,8 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 
+# Not --quiet, with which warnings are neither told nor counted as errors.
 docs: $(VENV)/.installed
-	@# Not --quiet, with which warnings are neither told nor counted as errors.
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # Where pip finds packages is left to its environment (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, ...).
