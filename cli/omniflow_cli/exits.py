@@ -78,7 +78,9 @@ def _fault(error: Exception, as_json: bool) -> int:
         typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     text = " ".join(str(error).split())
     fault = OmniFlowError(
-        f"internal fault: {type(error).__name__}: {text} (set OMNIFLOW_DEBUG=1 for the traceback)"
+        f"internal fault: {type(error).__name__}: {text} (set OMNIFLOW_DEBUG=1 for the traceback)",
+        # Longer ones are tracebacks.
+        notes=[note for note in getattr(error, "__notes__", ()) if "\n" not in note],
     )
     return _told(fault, as_json)
 

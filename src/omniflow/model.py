@@ -22,6 +22,7 @@ from omniflow.interfaces import (
     Backbone,
     Encoder,
     Head,
+    HeadOutput,
     Refiner,
     Sample,
     Streams,
@@ -303,10 +304,16 @@ class OmniFlowModel(nn.Module):
             timesteps: Noise level of the text times 1000, [batch].
         """
         output = self.head.predict(getattr(features, self.features), timesteps)
+        if not isinstance(output, HeadOutput):
+            raise PluginError(
+                f"head {self.parts.head.name} returns a {type(output).__name__}",
+                expected="a HeadOutput",
+            )
         expected = (*features.hidden.shape[:2], self.head_dim)
-        _check_latents(output.latents, expected, f"head {self.parts.head.name}")
+        dtype = features.hidden.dtype
+        _check_latents(output.latents, expected, dtype, f"head {self.parts.head.name}")
         refined = self.refiner(output.latents)
-        _check_latents(refined, expected, f"refiner {self.parts.refiner.name}")
+        _check_latents(refined, expected, dtype, f"refiner {self.parts.refiner.name}")
         latents = self.projection(refined)
         return TextPrediction(latents, output.losses, output.codes)
 
@@ -521,8 +528,13 @@ class OmniFlowModel(nn.Module):
             )
 
 
-def _check_latents(latents: Tensor, expected: tuple[int, ...], owner: str) -> None:
+def _check_latents(
+    latents: Tensor, expected: tuple[int, ...], features: torch.dtype, owner: str
+) -> None:
     """A component whose latents have another shape would be broadcast without a word."""
+    # Narrower ones are autocast's doing.
+    if not latents.is_floating_point() or latents.dtype == torch.float64 != features:
+        raise OmniFlowError(f"{owner} returns latents of {latents.dtype}", expected=f"{features}")
     if tuple(latents.shape) != expected:
         raise OmniFlowError(
             f"{owner} returns latents of shape {list(latents.shape)}", expected=f"{list(expected)}"

@@ -24,6 +24,8 @@ def failures_told(
 ) -> Iterator[None]:
     """While entered, a lack of memory or of room on a disk is told with what to do about it.
 
+    Anything unforeseen, a component's bug for example, gets a note of what is left of the run.
+
     Args:
         device: Where tensors are.
         when: What was being done, such as `after step 12`.
@@ -45,8 +47,18 @@ def failures_told(
             problem = f"the disk is full {told}" + (f" ({where})" if where else "")
             advice = "make room, or keep fewer checkpoints (--keep 1); then --resume auto"
         else:
+            _note(error, told, kept)
             raise
         raise TrainingError(problem, notes=[kept(), advice]) from error
+    except Exception as error:
+        _note(error, when if isinstance(when, str) else when(), kept)
+        raise
+
+
+def _note(error: Exception, when: str, kept: Callable[[], str]) -> None:
+    """Tell what is left where nobody who knew has raised it."""
+    if not isinstance(error, OmniFlowError):
+        error.add_note(f"{when}; {kept()}")
 
 
 def _is_no_memory(error: BaseException) -> bool:

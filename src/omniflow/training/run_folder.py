@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,50 @@ STATE_FOLDER = "training_state"
 _REPLACED = re.compile(r"best|final|step-\d+|recipe\.yaml|metrics\.jsonl|report\.html")
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run goes on from.
+
+    Args:
+        folder: Where it lies.
+        trained: Trained tensors by name.
+        tensors: Optimizer state and the like.
+        state: Plain data, see `read_state`.
+    """
+
+    folder: Path
+    trained: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+#: What every state holds, of which type, and what it says.
+_STATE = (
+    ("step", int, "its step"),
+    ("position", int, "how many samples it has read"),
+    ("evaluations", dict, "its evaluations"),
+    ("counts", dict, "what its sums are of"),
+    ("texts_cut", int, "how many texts were cut"),
+)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The plain data of a checkpoint.
+
+    Raises:
+        CheckpointError: If it cannot be read, or lacks a part.
+    """
+    state = read_json(path)
+    for name, kind, told in _STATE:
+        if not isinstance(state, dict) or not isinstance(state.get(name), kind):
+            raise CheckpointError(
+                f"it does not say {told}",
+                where=str(path),
+                expected="a checkpoint of this version",
+            )
+    return dict(state)
+
+
 class RunFolder:
     """`recipe.yaml`, `metrics.jsonl`, `checkpoints/step-N/`, `best/`, `latest/`, `final/`.
 
@@ -43,9 +88,19 @@ class RunFolder:
         return self.path / "latest"
 
     @property
+    def newest(self) -> Path | None:
+        """The checkpoint to go on from: the one of `latest`, and without it that of the last step.
+
+        A copy may have lost the link, and a damaged checkpoint been removed by hand.
+        """
+        folders = [self.latest, *reversed(self._step_folders())]
+        whole = (folder for folder in folders if (folder / STATE_FOLDER / "state.json").is_file())
+        return next((folder.resolve() for folder in whole), None)
+
+    @property
     def is_resumable(self) -> bool:
         """Whether there is a complete checkpoint to go on from."""
-        return (self.latest / STATE_FOLDER / "state.json").is_file()
+        return self.newest is not None
 
     @property
     def is_used(self) -> bool:
@@ -73,8 +128,9 @@ class RunFolder:
 
     def kept(self) -> str:
         """What is left of a run that broke off, for its last message."""
-        if self.is_resumable:
-            return f"state kept in {self.latest.resolve()}"
+        newest = self.newest
+        if newest is not None:
+            return f"state kept in {newest}"
         return "no checkpoint was due before that"
 
     def write_recipe(self, recipe: Recipe) -> None:
@@ -92,11 +148,13 @@ class RunFolder:
         if not path.exists():
             return
         kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for data in path.read_bytes().splitlines():
             try:
+                line = data.decode()
                 if json.loads(line)["step"] <= step:
                     kept.append(line)
-            except json.JSONDecodeError:
+            # What a lost disk cache or another program has left there is no line of ours.
+            except (ValueError, TypeError, KeyError):
                 break
         write_text(path, "".join(line + "\n" for line in kept))
 
@@ -140,24 +198,36 @@ class RunFolder:
         """Where the checkpoint of a step lies."""
         return self.path / "checkpoints" / f"step-{step}"
 
-    def read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-        """Trained state, training tensors and plain state of the latest checkpoint.
+    def read_checkpoint(self) -> Checkpoint:
+        """The newest checkpoint.
 
         Raises:
             CheckpointError: If there is none, or a file of it is damaged.
         """
-        if not self.is_resumable:
+        folder = self.newest
+        if folder is None:
             raise CheckpointError(
                 "there is no checkpoint to resume from",
                 where=str(self.path),
                 expected="a run with latest/training_state",
             )
-        folder = self.latest.resolve()
-        return (
-            read_tensors(folder / "model.safetensors"),
-            read_tensors(folder / STATE_FOLDER / "tensors.safetensors"),
-            read_json(folder / STATE_FOLDER / "state.json"),
-        )
+        try:
+            return Checkpoint(
+                folder,
+                read_tensors(folder / "model.safetensors"),
+                read_tensors(folder / STATE_FOLDER / "tensors.safetensors"),
+                read_state(folder / STATE_FOLDER / "state.json"),
+            )
+        except CheckpointError as error:
+            error.notes += self._way_back(folder)
+            raise
+
+    def _way_back(self, damaged: Path) -> tuple[str, ...]:
+        """How to do without a checkpoint that cannot be read."""
+        others = [folder for folder in self._step_folders() if folder.resolve() != damaged]
+        if not others:
+            return ()
+        return (f"remove {damaged} to go on from {others[-1].name}",)
 
     def _step_folders(self) -> list[Path]:
         """Step checkpoints, oldest first."""

@@ -107,9 +107,16 @@ class Shares:
         Args:
             part: Which of this process's batches it is.
             losses: Its losses.
+
+        Raises:
+            PluginError: If one of them is no scalar tensor, or not counted.
         """
         terms = {}
         for name, term in losses.terms.items():
+            if not isinstance(term, Tensor) or term.ndim:
+                is_tensor = isinstance(term, Tensor)
+                said = f"a tensor of shape {list(term.shape)}" if is_tensor else repr(term)
+                raise PluginError(f"the loss {name!r} is {said}", expected="a scalar tensor")
             key = self.key(name)
             count, total = self.counts[part].get(key, 0.0), self.totals[key]
             terms[name] = term * (count / total if total else 0.0)

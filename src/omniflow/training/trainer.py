@@ -13,7 +13,7 @@ from omniflow.assembly import assemble, check_backbone, construct_component
 from omniflow.cache.frozen import cached, open_cache
 from omniflow.checkpoints import read_model_config
 from omniflow.draws import Draws
-from omniflow.errors import CheckpointError
+from omniflow.errors import PluginError
 from omniflow.interfaces import Batch, Dataset, Objective
 from omniflow.recipe import Recipe
 from omniflow.training.claim import claimed
@@ -211,26 +211,21 @@ class TrainingLoop:
             raise InterruptedRunError(received[0], str(saved), self.step)
 
     def restore(self) -> None:
-        """Take up the latest checkpoint of the folder.
+        """Take up the newest checkpoint of the folder.
 
         Raises:
             CheckpointError: If there is none or it does not belong to this recipe.
         """
-        trained, tensors, state = self.folder.read_checkpoint()
-        config = read_model_config(self.folder.latest / "config.json")
-        check_backbone(self.model, config["backbone_identity"], self.folder.latest)
-        self.updates.restore_weights(trained, str(self.folder.latest))
+        found = self.folder.read_checkpoint()
+        tensors, state = found.tensors, found.state
+        config = read_model_config(found.folder / "config.json")
+        check_backbone(self.model, config["backbone_identity"], found.folder)
+        self.updates.restore_weights(found.trained, str(found.folder))
         self.updates.restore(tensors, state)
         self.figures.restore(tensors, state)
         if self.average is not None:
             self.average.restore(tensors, state.get("ema_updates", 0))
         self.step = state["step"]
-        if "position" not in state:
-            raise CheckpointError(
-                "it does not say how many samples it has read",
-                where=str(self.folder.latest),
-                expected="a checkpoint of this version",
-            )
         self.position = state["position"]
         self.plan = self._make_plan()
         self.validation.restore(state)
@@ -316,7 +311,7 @@ class TrainingLoop:
         seconds, self.interval_start = now - self.interval_start, now
         figures = {
             # First, so that a component's figure never takes the place of one of these below.
-            **self.model.head.statistics(),
+            **self._head_statistics(),
             **self.figures.take_means(),
             "step": self.step,
             "split": "train",
@@ -331,6 +326,25 @@ class TrainingLoop:
         }
         self.processes.on_main(lambda: self.folder.append_metrics(figures))
         self.reporter.logged(figures)
+
+    def _head_statistics(self) -> dict[str, float]:
+        """What the head says of itself, as numbers.
+
+        Raises:
+            PluginError: If it says anything else.
+        """
+        told = self.model.head.statistics()
+        try:
+            return {
+                name: value if isinstance(value, int | float) else float(value)
+                for name, value in told.items()
+            }
+        except (AttributeError, TypeError, ValueError) as error:
+            raise PluginError(
+                f"statistics() of head {self.model.parts.head.name} returns {told!r}",
+                expected="numbers by name",
+                notes=[self.folder.kept()],
+            ) from error
 
     def _make_average(self) -> WeightAverage | None:
         options = self.options
