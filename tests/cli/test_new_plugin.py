@@ -1,7 +1,5 @@
 """new-plugin: what is written works as it is, and what is refused says why."""
 
-import importlib
-import importlib.util
 import json
 import subprocess
 import sys

@@ -1,5 +1,6 @@
 """Plugins as real distributions: built and installed by pip, found, used and removed."""
 
+import csv
 import json
 import os
 import shutil
@@ -9,15 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from omniflow.plugins import installed_plugins
+from omniflow_cli.app import main
+
 EXAMPLES = Path(__file__).parents[2] / "plugins_example"
 
 
-def pip_install(source: Path, target: Path) -> None:
-    """Install a distribution into a folder of its own, with no network."""
+PLUGINS = ("omniflow-adaptive-head", "omniflow-run-diary", "omniflow-subtitles")
+
+
+def pip_install(target: Path, *sources: Path) -> None:
+    """Install distributions into a folder of their own, with no network."""
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--no-build-isolation", "--no-index", "--target", target, source),
+            *("--no-deps", "--no-build-isolation", "--no-index", "--target", target, *sources),
         ],
         check=True,
     )
@@ -37,9 +44,9 @@ def omniflow(*arguments: str, plugins: Path, cwd: Path) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plugins")
-    for name in ("omniflow-adaptive-head", "omniflow-run-diary"):
-        shutil.copytree(EXAMPLES / name, folder / name)
-        pip_install(folder / name, folder / "site")
+    # Copies: a build leaves files in its folder.
+    copies = [shutil.copytree(EXAMPLES / name, folder / name) for name in PLUGINS]
+    pip_install(folder / "site", *copies)
     return folder / "site"
 
 
@@ -55,8 +62,58 @@ def broken(tmp_path_factory):
         '[project.entry-points.omniflow]\nbroken = "omniflow_broken"\n'
         '[tool.hatch.build.targets.wheel]\npackages = ["omniflow_broken"]\n'
     )
-    pip_install(source, folder / "site")
+    pip_install(folder / "site", source)
     return folder / "site"
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_an_example_passes_its_own_tests(name, installed, monkeypatch):
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    monkeypatch.delenv("OMNIFLOW_ENABLE_PLUGINS", raising=False)
+    installed_plugins.cache_clear()
+
+    class Outcomes:
+        passed = 0
+
+        def pytest_runtest_logreport(self, report):
+            self.passed += report.when == "call" and report.passed
+
+    outcomes, tests = Outcomes(), EXAMPLES / name / "tests"
+    arguments = ["-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    code = pytest.main([*arguments, "--rootdir", str(tests), str(tests)], plugins=[outcomes])
+    installed_plugins.cache_clear()
+    assert code == 0
+    assert outcomes.passed >= 8
+
+
+def test_a_plugin_brings_dataset_encoder_metric_and_hook_to_one_run(
+    installed, tmp_path, monkeypatch, capsys
+):
+    """Trained with the dataset and the encoder, scored by the metric, entered in the ledger."""
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.setenv("OMNIFLOW_ENABLE_PLUGINS", "omniflow-subtitles")
+    monkeypatch.chdir(tmp_path)
+    installed_plugins.cache_clear()
+    lines = (f"{n}\n00:00:{n:02},000 --> 00:00:{n + 1:02},000\nline {n}\n" for n in range(1, 50))
+    Path("film.srt").write_text("\n".join(lines))
+    train = [
+        "train", "--head", "mlp", "--set", "head.hidden_dim=16", "--dataset", "subtitles",
+        "--set", "dataset.path=.", "--encoder", "mel-statistics", "--max-steps", "1",
+        "--batch-size", "4", "--set", "training.eval_batches=1", "--set", "training.samples=0",
+        "--device", "cpu", "--output-dir", "runs/film",
+    ]  # fmt: skip
+    assert main(train) == 0, capsys.readouterr().err
+    with Path("runs/runs.csv").open(newline="") as file:
+        [line] = csv.DictReader(file)
+    assert (line["run"], line["dataset"], line["how"]) == ("film", "subtitles", "finished")
+    assert line["best"].startswith("step=")
+    record = {"id": "1", "task": "t2t", "prediction": "line one", "references": ["line two"]}
+    Path("predictions.json").write_text(json.dumps([record]))
+    scored = ["evaluate", "predictions.json", "--metrics", "wer", "--output-json", "eval.json"]
+    assert main(scored) == 0, capsys.readouterr().err
+    assert "0.5" in capsys.readouterr().out
+    installed_plugins.cache_clear()
 
 
 def test_an_installed_plugin_is_listed_and_shown_with_its_options(installed, tmp_path):
@@ -78,7 +135,8 @@ def test_a_plugins_head_trains_and_its_model_asks_for_the_plugin_when_it_is_gone
 ):
     trained = omniflow(
         "train", "--head", "adaptive", "--set", "head.hidden_dim=16", "--max-steps", "2",
-        "--batch-size", "4", "--set", "training.eval_batches=1", "--output-dir", "run",
+        "--batch-size", "4", "--set", "training.eval_batches=1", "--set", "training.samples=0",
+        "--output-dir", "run",
         plugins=installed, cwd=tmp_path,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
