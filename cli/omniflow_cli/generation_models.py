@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omniflow.errors import UsageError
 from omniflow_cli.generation_data import (
     MAX_LENGTH,
     dataset_choices,
     max_length_of,
     recipe_beside,
 )
-from omniflow_cli.models_said import assembled, backbone_recipe, loaded
+from omniflow_cli.models_said import assembled, backbone_recipe, loaded, places_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,17 +31,19 @@ class ModelSaid:
         source: The folder of a saved model, or the recipe of a backbone as it is.
         datasets: What it reads.
         max_length: Longest reference in tokens that it scores.
+        places: Where the backbone of a saved model is here.
     """
 
     name: str
     source: Path | Recipe
     datasets: tuple[Choice, ...]
     max_length: int
+    places: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, device: torch.device) -> OmniFlowModel:
         """The model, weights and all."""
         if isinstance(self.source, Path):
-            return loaded(self.source, device)
+            return loaded(self.source, device, self.places)
         return assembled(self.source, device)
 
     def identity(self) -> dict[str, Any]:
@@ -83,15 +84,10 @@ def models_said(
         return [ModelSaid(backbone, recipe, chosen, MAX_LENGTH)]
     from omniflow.generation.find_models import find_models
 
-    if of_backbone:
-        raise UsageError(
-            f"{next(iter(of_backbone))} is settled by the checkpoint",
-            where="--set",
-            expected="an option of the dataset, such as dataset.path=FILE",
-        )
+    places = places_of(of_backbone)
     found = []
     for name, folder in find_models(str(checkpoint), where="--checkpoint"):
         run = recipe_beside(folder)
         chosen = dataset_choices(datasets, of_data, run)
-        found.append(ModelSaid(name, folder, chosen, max_length_of(run)))
+        found.append(ModelSaid(name, folder, chosen, max_length_of(run), places))
     return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omniflow.errors import UsageError
 from omniflow.plugins import installed_plugins
 
 if TYPE_CHECKING:
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 
     from omniflow.model import OmniFlowModel
     from omniflow.recipe import Recipe
+
+#: Options of a backbone that say where something is, and nothing of what it is.
+_PLACES = frozenset(
+    f"backbone.{name}"
+    for name in ("path", "revision", "t5", "clip", "audio_encoder", "audio_vae", "vocoder")
+)
 
 
 def backbone_recipe(backbone: str, settings: Mapping[str, str]) -> Recipe:
@@ -45,8 +52,33 @@ def assembled(recipe: Recipe, device: torch.device) -> OmniFlowModel:
     return assemble(recipe, installed_plugins().registry, device=device)
 
 
-def loaded(folder: Path, device: torch.device) -> OmniFlowModel:
-    """A saved model."""
+def loaded(
+    folder: Path, device: torch.device, places: Mapping[str, str] | None = None
+) -> OmniFlowModel:
+    """A saved model.
+
+    Args:
+        folder: Where it is.
+        device: Where it goes.
+        places: Where its backbone is here, by the full name of the option.
+    """
     from omniflow.assembly import load
 
-    return load(folder, registry=installed_plugins().registry).to(device)
+    return load(folder, options=places, registry=installed_plugins().registry).to(device)
+
+
+def places_of(settings: Mapping[str, str]) -> Mapping[str, str]:
+    """Options that may be said of a saved model: where its backbone is. Its hash is checked.
+
+    Raises:
+        UsageError: If there are others, which the model settles.
+    """
+    for key in settings:
+        if key not in _PLACES:
+            raise UsageError(
+                f"{key} is settled by the checkpoint",
+                where="--set",
+                expected="an option of the dataset, such as dataset.path=FILE, or where the "
+                "backbone is, backbone.path=FOLDER",
+            )
+    return settings

@@ -21,7 +21,7 @@ from omniflow_cli.flags import (
     naming_flags,
     text,
 )
-from omniflow_cli.models_said import assembled, backbone_recipe, loaded
+from omniflow_cli.models_said import assembled, backbone_recipe, loaded, places_of
 from omniflow_cli.sample_options import (
     SampleOptions,
     check_inputs,
@@ -202,15 +202,16 @@ def _model(
     from omniflow.generation.find_models import find_models
     from omniflow.training.device import choose_device
 
-    if checkpoint is not None and (backbone is not None or settings):
+    if checkpoint is not None and backbone is not None:
         raise UsageError(
             "the backbone is settled by the checkpoint",
-            where="--set" if backbone is None else "--backbone",
+            where="--backbone",
             expected="either a checkpoint or a backbone",
         )
     with naming_flags({"training.device": "--device"}):
         place = choose_device(device)
     if checkpoint is not None:
+        places = places_of(settings)
         [(name, folder), *others] = find_models(checkpoint, where="--checkpoint")
         if others:
             raise UsageError(
@@ -218,7 +219,7 @@ def _model(
                 where="--checkpoint",
                 expected="one, such as " + name,
             )
-        return loaded(folder, place), name
+        return loaded(folder, place, places), name
     name = backbone or BACKBONE
     return assembled(backbone_recipe(name, settings), place), name
 

@@ -220,7 +220,10 @@ def _advising_on(backbone: Choice) -> Iterator[None]:
     except CheckpointError as error:
         path = backbone.options.get("path")
         if error.where == path and str(path).startswith("./"):
-            error.notes += ('say where yours is: load(..., options={"backbone.path": FOLDER})',)
+            error.notes += (
+                'say where yours is: load(..., options={"backbone.path": FOLDER}), '
+                "or --set backbone.path=FOLDER",
+            )
         raise
 
 

@@ -13,7 +13,7 @@ def test_a_saved_model_is_found_by_its_hub_id(online, random_backbone, tmp_path)
     commit = online.add("acme/captions", tmp_path / "model")
     for said in ("acme/captions", f"acme/captions@{commit}"):
         [found] = find_models(said)
-        assert found.name == said
+        assert found.name == f"acme/captions@{commit}"
         assert load(found.folder).parts.head.name == "omniflow-zoo:linear"
 
 

@@ -18,7 +18,7 @@ class FoundModel(NamedTuple):
     """A saved model.
 
     Args:
-        name: What to call it: its folder, or the Hub id.
+        name: What to call it: its folder, or the Hub id with the commit.
         folder: Where its files are.
     """
 
@@ -49,7 +49,9 @@ def find_models(said: str, *, where: str | None = None) -> list[FoundModel]:
     if glob.has_magic(said):
         return [FoundModel(str(folder), folder) for folder in _fitting(said, where)]
     if is_on_hub(said):
-        return [FoundModel(said, fetch_model(said, where=where))]
+        fetched = fetch_model(said, where=where)
+        # Its folder is named after the commit, which is what results are told to be of.
+        return [FoundModel(f"{said.partition('@')[0]}@{fetched.name}", fetched)]
     siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
     raise CheckpointError(
         "there is no such folder",

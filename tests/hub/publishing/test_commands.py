@@ -110,6 +110,9 @@ def test_what_is_pulled_is_kept_up_to_date(uploads, run, capsys, random_backbone
     assert main(["pull", "acme/mine", "here", "--json"]) == 0
     assert told(capsys)["fetched"] >= 2
     assert load("here", options=random).parts.head.name == "omniflow-zoo:linear"
+    where = ["--checkpoint", "here", "--set", f"backbone.path={random_backbone}"]
+    assert main(["generate", *where, "--limit", "1", "--max-new-tokens", "2"]) == 0
+    assert main(["sample", *where, "--task", "t2t", "--prompt", "a", "--steps", "1"]) == 0
     assert main(["pull", f"acme/mine@{first['commit']}", "here"]) == 0
     assert (
         json.loads(Path("here/manifest.json").read_text())["source"]["revision"] == first["commit"]
