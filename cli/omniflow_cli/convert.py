@@ -81,10 +81,10 @@ def convert(
 ) -> None:
     """Write models and checkpoints of others as safetensors.
 
-    A folder in the published layout keeps it: weights in .bin files become safetensors, everything else is copied,
-    and memory holds one tensor at a time. A checkpoint of train_text.py becomes a saved model: head
-    and refiner are told from their shapes, and `omniflow generate --checkpoint OUT` takes it.
-    Nothing in a file is executed, and nothing that exists is overwritten.
+    A folder in the published layout keeps it: weights in .bin files become safetensors, everything
+    else is copied, and memory holds one tensor at a time. A checkpoint of train_text.py becomes a
+    saved model: head and refiner are told from their shapes, and `omniflow generate --checkpoint
+    OUT` takes it. Nothing in a file is executed, and nothing that exists is overwritten.
     """
     of_folders = {"--dtype": dtype, "--ema": ema, "--t5": t5}
     of_checkpoints = {
