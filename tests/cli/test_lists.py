@@ -12,7 +12,8 @@ from omniflow.version import __version__
 
 COMMANDS = [
     "sample", "demo", "train", "generate", "evaluate", "compare", "experiment", "convert", "push",
-    "pull", "list-components", "show", "list-recipes", "doctor", "download", "cache", "data",
+    "pull", "list-components", "show", "list-recipes", "new-plugin", "doctor", "download", "cache",
+    "data",
 ]  # fmt: skip
 
 PLUGIN = """
