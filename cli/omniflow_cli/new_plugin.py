@@ -44,7 +44,7 @@ def new_plugin(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a plugin: a package with a component that works, its tests, README and CI.
+    """Write a plugin that works: a package with tests and CI.
 
     It is a beginning, not a stub: it can be installed, trained with and tested as it is, and passes
     its tests, ruff and mypy --strict. Put your own idea in the place of ours, file by file.
