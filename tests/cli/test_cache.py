@@ -109,7 +109,7 @@ def test_a_limit_that_is_none_is_refused(place, omniflow):
 def test_filling_goes_on_where_it_was_stopped(place, omniflow, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "omniflow_cli", "cache", "build", "recipe.yaml",
-         "--set", "dataset.size=4000"],
+         "--set", "dataset.size=1200"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

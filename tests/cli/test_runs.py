@@ -137,10 +137,7 @@ def test_the_original_script_s_command_line_trains(omniflow, random_backbone, tm
     assert config["refiner"] == {"name": "mlp", "hidden_dim": 8, "layers": 3}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_says_how_to_go_on_and_keeps_its_state(
-    number, code, random_backbone, small_head, tmp_path
-):
+def test_a_stopped_run_says_how_to_go_on_and_keeps_its_state(random_backbone, small_head, tmp_path):
     process = subprocess.Popen(
         [
             sys.executable, "-m", "omniflow_cli", "train", "--backbone", str(random_backbone),
@@ -155,11 +152,11 @@ def test_a_stopped_run_says_how_to_go_on_and_keeps_its_state(
     )  # fmt: skip
     for line in process.stderr:
         if line.startswith("step 2/"):
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
             break
     out, err = process.communicate(timeout=120)
-    assert process.returncode == code
-    assert f"error: stopped by {signal.Signals(number).name} after step" in err
+    assert process.returncode == 143
+    assert "error: stopped by SIGTERM after step" in err
     assert "--resume auto" in err
     assert "Traceback" not in err
     assert out == ""

@@ -55,10 +55,12 @@ def test_the_picture_holds_what_the_command_printed(tmp_path):
     assert "bleu  0.99" in picture
 
 
-def test_the_picture_of_samples_has_a_row_for_each_task(tmp_path):
+def test_the_picture_of_samples_has_a_row_for_each_task(tmp_path, monkeypatch):
     picture = str(tmp_path / "samples.png")
-    done = run("samples_picture.py", picture, "--samples", "1", "--steps", "2")
-    assert done.returncode == 0, done.stderr
+    script = SCRIPTS / "samples_picture.py"
+    words = [str(script), picture, "--samples", "1", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", words)
+    runpy.run_path(str(script), run_name="__main__")
     with Image.open(picture) as picture:
         # Three rows of what is given, and nine tasks.
         assert picture.height == 4 * (96 + 8) + 4 * (64 + 8) + 4 * (78 + 8)

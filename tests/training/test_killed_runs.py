@@ -22,7 +22,6 @@ CASES = [
     ("text-decoder", "text", "mapped", 0),
     ("text-decoder", "text", "streaming", 2),
     ("flow", "scenes", "mapped", 2),
-    ("flow", "text", "streaming", 0),
 ]
 
 #: Before an operation on a file, and a moment after one; in every case.

@@ -122,7 +122,7 @@ sys.exit(main(["train", *said]))
 
 def test_two_processes_agree_with_one_that_has_twice_the_batch(recipe, registry, tmp_path):
     kinds = {
-        "reduced": ("flow", 1), "added": ("flow", 2), "gaps": ("flow", 1),
+        "added": ("flow", 2), "gaps": ("flow", 1),
         "sharded": ("flow", 2), "sharded-texts": ("text-decoder", 1), "texts": ("text-decoder", 1),
     }  # fmt: skip
     sharded = {"ema_decay": 0.5, "gradient_checkpointing": True, "weight_decay": 0.0}

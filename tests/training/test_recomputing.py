@@ -47,7 +47,7 @@ def test_what_a_card_would_hold_is_less_in_half_precision_too(registry):
     held = {}
     for recomputes in (False, True):
         said = {
-            "objective": "flow",
+            "objective": {"name": "flow", "tasks": ["t2i"]},
             "dataset": {"name": "scenes", "size": 12},
             "training": {"batch_size": 2, "gradient_checkpointing": recomputes},
         }
