@@ -108,7 +108,7 @@ def read_model_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If it is missing, not JSON, of another format, or lacks a part.
     """
-    config = read_json(path)
+    config: dict[str, Any] = read_json(path)
     given = config.get("format") if isinstance(config, dict) else None
     if given != MODEL_FORMAT:
         raise CheckpointError(
