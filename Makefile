@@ -19,7 +19,7 @@ $(RUN)/final/model.safetensors: | $(VENV)/.installed
 	$(OMNIFLOW) train --head vq --refiner mlp --output-dir $(RUN) --resume auto
 
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
