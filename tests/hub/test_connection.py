@@ -1,14 +1,18 @@
 """A Hub that is slow, busy or breaks off: what is tried again, and what is told."""
 
 import logging
+import resource
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
+from omniflow.connection.fetch import PARTIAL, fetch_file
 from omniflow.connection.listing import HubFile, HubListing, list_repository
 from omniflow.connection.patience import Patience, StoppedError, passing_answer, persistently
 from omniflow.connection.ranges import RangeFile
-from omniflow.downloads.models import MODELS, HubModel, download_model, wanted_files
+from omniflow.downloads.models import MODELS, HubModel, download_model, hub_model, wanted_files
 from omniflow.errors import OmniFlowError, UsageError
 from omniflow.hub_access import fetch_files
 from omniflow_cli.app import main
@@ -61,6 +65,7 @@ def test_waits_grow_and_what_the_hub_asks_for_counts_for_more():
         (429, "7", 7.0),
         (503, "Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
         (500, "soon", None),
+        (500, "²", None),
         (504, "", None),
     ],
 )
@@ -222,3 +227,64 @@ def test_waits_are_logged_where_nobody_else_is_told(caplog):
     with caplog.at_level(logging.WARNING, logger="omniflow"):
         Patience(first_wait_s=0.0).wait(1, "the Hub answered 500")
     assert "the Hub answered 500; again in 0 s (1 of 6)" in caplog.text
+
+
+def fetch(tiny, target, patience):
+    """One file of the model, through a connection of its own."""
+    listing = list_repository("acme/tiny", None, kind="model", patience=patience)
+    [file] = listing.matching([WEIGHTS])
+    return fetch_file(listing.url(file), target, file, patience=patience)
+
+
+def test_two_that_fetch_one_file_leave_one_whole_file(tiny, tmp_path):
+    """Each appending what it received would leave a file twice as long, its checksum unseen."""
+    target = tmp_path / "got" / WEIGHTS
+    second = []
+
+    def tell(line):
+        # The first one has a part of the file now, and is waiting.
+        if not second:
+            told = second.append
+            other = threading.Thread(target=fetch, args=(tiny, target, Patience(tell=told)))
+            second.append(other)
+            other.start()
+            deadline = time.monotonic() + 20
+            while len(second) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    tiny.faults[WEIGHTS] = [("cut", 5000)]
+    fetch(tiny, target, Patience(first_wait_s=0.01, tell=tell))
+    second[0].join(20)
+    assert second[1:] == [f"another process is fetching {WEIGHTS}; it is waited for"]
+    assert target.read_bytes() == WEIGHTS.encode() + CONTENT
+    assert [each.name for each in target.parent.iterdir()] == [WEIGHTS]
+    assert tiny.sent[WEIGHTS] == len(WEIGHTS) + len(CONTENT) - 5000
+
+
+def test_a_full_disk_is_no_trouble_of_the_hub(tiny, tmp_path):
+    """The system refuses to let a file grow, as it does where the disk is full."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(OmniFlowError, match="cannot be written") as caught:
+            download_model(hub_model("acme/tiny"), tmp_path / "got")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "HF_ENDPOINT" not in caught.value.render()
+    assert (tmp_path / "got" / (WEIGHTS + PARTIAL)).stat().st_size == 50_000
+    download_model(hub_model("acme/tiny"), tmp_path / "got")
+    assert (tmp_path / "got" / WEIGHTS).read_bytes() == WEIGHTS.encode() + CONTENT
+
+
+@pytest.mark.parametrize("path", ["/tmp/x.json", "../../x.json", "a\\..\\x.json"])
+def test_a_mirror_writes_nowhere_else(tiny, tmp_path, path):
+    def route(handler, method, asked, body):
+        content = {"id": "acme/evil", "sha": "a" * 40, "siblings": [{"rfilename": path, "size": 2}]}
+        if asked.startswith("/api/models/acme/evil"):
+            handler.as_json(content)
+        return asked.startswith("/api/models/acme/evil")
+
+    tiny.routes.append(route)
+    with pytest.raises(UsageError, match="a file is called"):
+        download_model(hub_model("acme/evil"), tmp_path / "got")
+    assert not any("/resolve/" in each for each in tiny.asked)

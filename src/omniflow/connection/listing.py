@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from omniflow.connection.patience import Patience, persistently
+from omniflow.errors import UsageError
 
 Kind = Literal["model", "dataset"]
 
@@ -78,6 +80,7 @@ def list_repository(
 
     Raises:
         HTTPError: That of the Hub's client; see `omniflow.hub_access.reaching_hub`.
+        UsageError: If the name of a file leads out of a folder that it would be written to.
     """
     from huggingface_hub import HfApi, constants
 
@@ -91,10 +94,23 @@ def list_repository(
     )
     files = [
         HubFile(
-            each.rfilename, each.size, None if each.lfs is None else each.lfs.sha256, each.blob_id
+            _inside(each.rfilename, hub_id),
+            each.size,
+            None if each.lfs is None else each.lfs.sha256,
+            each.blob_id,
         )
         for each in info.siblings or ()
     ]
     listing = HubListing(hub_id, kind, info.sha or "", tuple(files))
     _KNOWN[(constants.ENDPOINT, hub_id, kind, listing.commit)] = listing
     return listing
+
+
+def _inside(path: str, hub_id: str) -> str:
+    """The path of a file, which a mirror may have made up."""
+    place = PurePosixPath(path)
+    if place.is_absolute() or ".." in place.parts or "\\" in path:
+        raise UsageError(
+            f"a file is called {path!r}", where=hub_id, expected="names that stay inside a folder"
+        )
+    return path

@@ -135,7 +135,7 @@ def passing_answer(status: int, headers: Mapping[str, str]) -> Passing | None:
 def _asked_s(headers: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` says, as a number or a date."""
     said = headers.get("retry-after", headers.get("Retry-After", "")).strip()
-    if said.isdigit():
+    if said.isascii() and said.isdigit():
         return float(said)
     try:
         at = email.utils.parsedate_to_datetime(said)

@@ -48,11 +48,18 @@ class DownloadFolder:
         """Alone in the folder where parts are gathered.
 
         Raises:
-            UsageError: If another process fills it.
+            UsageError: If another process fills it, or it cannot be made.
         """
         from filelock import FileLock, Timeout
 
-        self.work.mkdir(parents=True, exist_ok=True)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.folder} cannot be written ({error.strerror})",
+                where="--output-dir",
+                expected="a new folder where you may write",
+            ) from error
         lock = FileLock(self.work.with_name(f"{self.work.name}.lock"))
         try:
             lock.acquire(timeout=0)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from omniflow.datasets.member_names import leads_out
 from omniflow.errors import DataError
 from omniflow.files import write_json
 
@@ -160,5 +161,7 @@ def _entries(files: Sequence[Mapping[str, Any]]) -> tuple[PartEntry, ...]:
         origin = dict(file["origin"])
         groups = origin.pop("row_groups")
         origin["row_groups"] = None if groups is None else tuple(groups)
+        if leads_out(file["path"]):
+            raise ValueError(file["path"])
         found.append(PartEntry(**{**file, "origin": PartOrigin(**origin)}))
     return tuple(found)

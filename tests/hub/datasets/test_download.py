@@ -218,6 +218,19 @@ def test_two_at_one_folder_are_one_too_many(served, request_for):
     assert [file.name for file in request.folder.parent.iterdir()] == ["coco"]
 
 
+def test_a_manifest_takes_nothing_from_elsewhere(served, request_for):
+    """Whoever made the folder could have its neighbours' files linked into it."""
+    request = request_for("coco")
+    fetch(request)
+    place = request.folder / "manifest.json"
+    content = json.loads(place.read_text())
+    for path in ("../mine.parquet", str(place)):
+        content["files"][0]["path"] = path
+        place.write_text(json.dumps(content))
+        with pytest.raises(DataError, match="is not the manifest of a download"):
+            fetch(request)
+
+
 def test_bursts_are_waited_out(served, request_for):
     revision = served.commit(COCO)
     api = f"/api/datasets/lmms-lab/COCO-Caption/revision/{revision}"
@@ -361,6 +374,7 @@ def test_mistakes_are_told_before_anything_is_fetched(served, monkeypatch, capsy
         "coco --workers many": "--workers",
         "acme/nothing": "there is no dataset acme/nothing, or it is private",
         "wikitext": "has files that no download has put there",
+        "coco --output-dir data/wikitext/mine.txt": "mine.txt/coco cannot be written (Not a",
     }.items():
         assert main(["download", "data", *line.split()]) == 2, line
         assert expected in capsys.readouterr().err, line
