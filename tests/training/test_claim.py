@@ -1,5 +1,7 @@
 """One run at a time in a folder."""
 
+import os
+
 import pytest
 
 from omniflow.errors import UsageError
@@ -31,6 +33,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_goes_on(
         with pytest.raises(UsageError, match=problem) as caught:
             train(recipe, output_dir=tmp_path / "run", registry=small_registry, resume=resume)
         assert str(tmp_path / "run") in str(caught.value)
+        assert not resume or f"(process {os.getpid()} on " in str(caught.value)
         assert caught.value.exit_code == 2
 
     train(recipe, output_dir=tmp_path / "alone", registry=small_registry)

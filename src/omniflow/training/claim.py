@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,7 @@ def _locked(path: Path) -> Iterator[None]:
             _lock(file, path.parent)
             # Another run may have ended, and removed the file, between the two lines above.
             if _is_at(file, path):
+                _sign(file)
                 yield
                 return
 
@@ -67,13 +69,29 @@ def _lock(file: IO[str], folder: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                "another run is at work in this folder",
+                f"another run is at work in this folder{_signed(folder / CLAIM)}",
                 where=str(folder),
                 expected="one at a time, or another --output-dir",
             ) from error
         # A file system that knows no claims.
         except OSError:
             return
+
+
+def _sign(file: IO[str]) -> None:
+    """Say who has the claim, for a person who looks for the process; there may be no room."""
+    with suppress(OSError):
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+
+
+def _signed(path: Path) -> str:
+    try:
+        who = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return f" ({who})" if who else ""
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
