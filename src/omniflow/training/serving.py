@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from omniflow.errors import DataError, RecordError, UnservedRecordError
+from omniflow.errors import DataError, OmniFlowError, RecordError, UnservedRecordError
 from omniflow.interfaces import Dataset, Sample
 from omniflow.tasks import LETTERS, Task
 
@@ -56,7 +56,7 @@ class ServingDataset(Dataset):
             UnservedRecordError: If it serves no task.
         """
         try:
-            return self._checked(self.dataset.decode(record))
+            return self._checked(self._decoded(record))
         except RecordError as error:
             raise error.within(self.label) from error
 
@@ -83,7 +83,7 @@ class ServingDataset(Dataset):
         looked_at = 0
         for record in self._some_records():
             try:
-                sample = self.dataset.decode(record)
+                sample = self._decoded(record)
             except RecordError:
                 continue
             if self._serves(sample):
@@ -103,6 +103,28 @@ class ServingDataset(Dataset):
             return islice(self.dataset.records(), LOOKED_AT)
         size = len(self.dataset)
         return iter(dict.fromkeys(n * size // LOOKED_AT for n in range(LOOKED_AT)) if size else ())
+
+    def _decoded(self, record: Any) -> Sample:
+        """The sample of a record; a dataset that fails otherwise than it may is named.
+
+        Raises:
+            RecordError: If it cannot be read.
+            DataError: If it is no sample.
+        """
+        try:
+            sample: object = self.dataset.decode(record)
+        except OmniFlowError:
+            raise
+        except Exception as error:
+            error.add_note(f"while dataset {self.label} read record {record!r:.80}")
+            raise
+        if not isinstance(sample, Sample):
+            raise DataError(
+                f"record {record!r:.80} is a {type(sample).__name__}",
+                where=f"dataset {self.label}",
+                expected="a Sample",
+            )
+        return sample
 
     def _checked(self, sample: Sample) -> Sample:
         if not self._serves(sample):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from omniflow.draws import Draws
-from omniflow.errors import DataError, TrainingError
+from omniflow.errors import DataError, PluginError, TrainingError
 from omniflow.interfaces import Sample
 from omniflow.seeds import mixed_seed
 from omniflow.training.decoding import decode_each
@@ -83,6 +83,7 @@ class Validation:
 
         Raises:
             TrainingError: If a figure is not finite.
+            PluginError: If a figure is no number, or the one that decides is missing.
             DataError: If too many records cannot be read, or none of them can.
         """
         started = time.perf_counter()
@@ -94,6 +95,7 @@ class Validation:
                 "no record of the validation split can be read", expected="at least one of them"
             )
         figures = self.objective.summarise(sums)
+        self._check_numbers(figures)
         broken = [f"{name}: {value}" for name, value in figures.items() if not math.isfinite(value)]
         if broken:
             raise TrainingError(
@@ -106,6 +108,15 @@ class Validation:
             **figures,
             "seconds": round(time.perf_counter() - started, 3),
         }
+
+    def _check_numbers(self, figures: Mapping[str, object]) -> None:
+        best_by = self.objective.best_by
+        are_numbers = all(isinstance(value, int | float) for value in figures.values())
+        if best_by not in figures or not are_numbers:
+            raise PluginError(
+                f"summarise() of {type(self.objective).__name__} returns {figures!r}",
+                expected=f"numbers by name, {best_by} among them",
+            )
 
     def take(self, figures: dict[str, Any]) -> bool:
         """Note figures as the last; returns whether they are the best so far.
