@@ -126,6 +126,18 @@ def test_a_disk_that_is_full_at_a_log_line_is_told_as_well(recipe, registry, tmp
     assert f"state kept in {tmp_path / 'run/checkpoints/step-3'}" in caught.value.render()
 
 
+def test_a_line_that_cannot_be_written_is_told_with_what_is_left(recipe, registry, tmp_path):
+    def spoil(reporter, step):
+        if step == 4:
+            (tmp_path / "run/metrics.jsonl").unlink()
+            (tmp_path / "run/metrics.jsonl").mkdir()
+
+    reporter = type("Spoiler", (Reporter,), {"stepped": spoil})()
+    with pytest.raises(OmniFlowError, match=r"metrics.jsonl: cannot be written") as caught:
+        train(recipe(after=99), output_dir=tmp_path / "run", registry=registry, reporter=reporter)
+    assert f"state kept in {tmp_path / 'run/checkpoints/step-3'}" in caught.value.render()
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -16,15 +16,20 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
+def _nothing() -> str:
+    return "nothing was written"
+
+
 @contextmanager
 def failures_told(
     device: torch.device,
     when: str | Callable[[], str],
-    kept: Callable[[], str] = lambda: "nothing was written",
+    kept: Callable[[], str] = _nothing,
 ) -> Iterator[None]:
     """While entered, a lack of memory or of room on a disk is told with what to do about it.
 
-    Anything unforeseen, a component's bug for example, gets a note of what is left of the run.
+    Files that cannot be written, and anything unforeseen, a component's bug for example, get a note
+    of what is left of the run.
 
     Args:
         device: Where tensors are.
@@ -59,6 +64,8 @@ def _note(error: Exception, when: str, kept: Callable[[], str]) -> None:
     """Tell what is left where nobody who knew has raised it."""
     if not isinstance(error, OmniFlowError):
         error.add_note(f"{when}; {kept()}")
+    elif isinstance(error.__cause__, OSError) and kept is not _nothing:
+        error.notes += (kept(),)
 
 
 def _is_no_memory(error: BaseException) -> bool:

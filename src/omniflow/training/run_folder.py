@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniflow.checkpoints import read_json, read_tensors, write_tensors
-from omniflow.errors import CheckpointError, UsageError
+from omniflow.errors import CheckpointError, OmniFlowError, UsageError
 from omniflow.files import remove_leftovers, write_json, write_text, writing_folder
 from omniflow.training.claim import CLAIM
 
@@ -138,9 +138,19 @@ class RunFolder:
         write_text(self.path / "recipe.yaml", recipe.to_yaml())
 
     def append_metrics(self, figures: Mapping[str, Any]) -> None:
-        """One more line of `metrics.jsonl`."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figures) + "\n")
+        """One more line of `metrics.jsonl`.
+
+        Raises:
+            OmniFlowError: If it cannot be written (a full disk, a folder that is gone).
+        """
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
+        except OSError as error:
+            raise OmniFlowError(
+                f"cannot be written ({error.strerror or error})", where=str(path)
+            ) from error
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the lines of steps that a resumed run will take again, and a half-written one."""
