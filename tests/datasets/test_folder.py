@@ -1,5 +1,7 @@
 """Dataset folder: files of one stem are one sample."""
 
+import os
+
 import pytest
 
 from omniflow.datasets.folder import FolderDataset
@@ -22,6 +24,17 @@ def test_files_of_one_stem_belong_together(media):
     assert dataset[0].text == "caption 0"
     assert dataset[0].references == ("caption 0",)
     assert dataset.notices() == ["media: 1 files of other kinds left alone"]
+
+
+def test_names_that_no_terminal_should_show_are_spelled_out(tmp_path):
+    for name in (b"\xff", b"a\nb", b"\x1b[2J", "ü🐶".encode()):
+        (tmp_path / os.fsdecode(name + b".txt")).write_text("a text")
+    (tmp_path / "\x1b[2J.png").write_bytes(b"no picture")
+    dataset = FolderDataset(path=str(tmp_path), **WHOLE)
+    with pytest.raises(RecordError) as caught:
+        dataset[0]
+    assert (caught.value.record, caught.value.reason.isprintable()) == ("\\x1b[2J", True)
+    assert [dataset[i].id for i in range(1, 4)] == ["a\\nb", "ü🐶", "\\udcff"]
 
 
 def test_lines_of_a_text_may_be_texts_of_their_own(media):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from omniflow.datasets.record_media import SUFFIXES, RecordFiles, checked_text
+from omniflow.datasets.record_media import SUFFIXES, RecordFiles, checked_text, printable
 from omniflow.datasets.shares import SplitShares
 from omniflow.datasets.split_sources import SplitSources, require_seed
 from omniflow.datasets.splits import text_place
@@ -83,13 +83,15 @@ class FolderDataset(Dataset):
         if not 0 <= index < len(self._stems):
             raise IndexError(f"index {index} is not in [0, {len(self._stems)})")
         stem, suffixes = self._stems[index]
+        record = printable(stem)
         names: _Names = {}
         for suffix in suffixes:
             names.setdefault(_MODALITY[suffix.lower()], []).append(f"{stem}{suffix}")
         for modality, several in names.items():
             if modality in self._wanted and len(several) > 1:
-                raise RecordError(stem, f"two files of {modality}: {' and '.join(several)}")
-        return self._sample(stem, {name: files[0] for name, files in names.items()})
+                told = " and ".join(map(printable, several))
+                raise RecordError(record, f"two files of {modality}: {told}")
+        return self._sample(record, {name: files[0] for name, files in names.items()})
 
     def restrict_to(self, modalities: Collection[str]) -> None:
         """Open no files that nobody looks at, and leave out stems that have no other."""
@@ -111,23 +113,23 @@ class FolderDataset(Dataset):
         """What was left out or moved."""
         return list(self._notices)
 
-    def _sample(self, stem: str, names: dict[str, str]) -> Sample:
+    def _sample(self, record: str, names: dict[str, str]) -> Sample:
         wanted = {name: file for name, file in names.items() if name in self._wanted}
-        texts = self._texts(stem, wanted["text"]) if "text" in wanted else ()
+        texts = self._texts(record, wanted["text"]) if "text" in wanted else ()
         return Sample(
-            id=stem,
+            id=record,
             text=texts[0] if texts else None,
-            image=self._files.picture(stem, wanted["image"]) if "image" in wanted else None,
-            audio=self._files.sound(stem, wanted["audio"]) if "audio" in wanted else None,
+            image=self._files.picture(record, wanted["image"]) if "image" in wanted else None,
+            audio=self._files.sound(record, wanted["audio"]) if "audio" in wanted else None,
             references=texts,
         )
 
-    def _texts(self, stem: str, name: str) -> tuple[str, ...]:
-        content = self._files.text(stem, name).strip()
+    def _texts(self, record: str, name: str) -> tuple[str, ...]:
+        content = self._files.text(record, name).strip()
         if not self._text_lines:
             return (content,)
         lines = (line.strip() for line in content.splitlines())
-        return tuple(dict.fromkeys(checked_text(stem, line) for line in lines if line))
+        return tuple(dict.fromkeys(checked_text(record, line) for line in lines if line))
 
     def _found(self) -> list[tuple[str, tuple[str, ...]]]:
         """Stems in order of their names, each with the ends of its files."""

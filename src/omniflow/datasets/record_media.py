@@ -125,6 +125,13 @@ def checked_text(record: str, text: object) -> str:
     return text
 
 
+def printable(name: str) -> str:
+    """A name as an id: what would move a cursor, or is no character at all, is spelled out."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in name
+    )
+
+
 def type_name(value: object) -> str:
     """What a value of JSON is called."""
     return _TYPES.get(type(value), type(value).__name__)
