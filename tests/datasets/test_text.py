@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import string
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -336,6 +337,31 @@ def test_missing_rows_of_parquet_are_bad_records(write_parquet):
 
 
 # Files that cannot be read
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "told"),
+    [
+        ("a.txt", "{}\n", "line 5: 8388609 bytes, expected at most 1048576"),
+        ("a.jsonl", '{{"text": "{}"}}\n', "line 5: 8388621 bytes, expected at most 1048576"),
+        ("a.csv", "{}\n", "line 5: not CSV (field larger than field limit (131072))"),
+    ],
+)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_line_without_end_is_one_bad_record_and_not_held(write, name, line, told, streaming):
+    texts = ["text", "one", "two", "three", "ä" * (4 << 20), "four", "five"]
+    path = write(name, "".join(map(line.format, texts)))
+    options = {"streaming": streaming, "validation_share": 0, "test_share": 0}
+    with pytest.raises(DataError, match="1 of [67] records cannot be read") as caught:
+        list(TextDataset(path=path, **options).records())
+    assert told in str(caught.value)
+    tracemalloc.start()
+    dataset = TextDataset(path=path, bad_share=1, **options)
+    got = [dataset.decode(record).text for record in dataset.records()]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [text for text in got if text != "text"] == ["one", "two", "three", "four", "five"]
+    assert most < 6 << 20
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

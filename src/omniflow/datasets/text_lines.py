@@ -8,8 +8,9 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
+from omniflow.datasets.record_index import MOST_BYTES
 from omniflow.datasets.text_columns import choose_column, is_number
 from omniflow.datasets.text_record import (
     Found,
@@ -48,14 +49,22 @@ class _LinesFile(TextFile):
     def _text_of(self, record: str) -> str:
         """The text of a record that was found to have one."""
 
-    def _lines(self, line: int, offset: int) -> Iterator[tuple[int, int, int, str]]:
-        """Number, place, size and text of every line, with its end."""
+    def _lines(self, line: int, offset: int) -> Iterator[tuple[int, int, int, str | None]]:
+        """Number, place, size and text of every line, with its end; None where it is too long.
+
+        Never more than a record may have is held: a file need not have any line ends.
+        """
         try:
             with self.path.open("rb") as file:
                 if offset == 0 and file.read(len(_MARK)) == _MARK:
                     offset = len(_MARK)
                 file.seek(offset)
-                for number, data in enumerate(file, start=line):
+                for number, data in enumerate(iter(lambda: file.readline(MOST_BYTES), b""), line):
+                    if len(data) == MOST_BYTES and not data.endswith(b"\n"):
+                        size = len(data) + _rest_of_line(file)
+                        yield number, offset, size, None
+                        offset += size
+                        continue
                     try:
                         text = data.decode()
                     except UnicodeDecodeError as error:
@@ -79,7 +88,10 @@ class PlainFile(_LinesFile):
                 expected="no column option",
             )
         for number, place, size, text in self._lines(line, offset):
-            yield Found(number, place, size, usable_text(_without_end(text)))
+            if text is None:
+                yield _too_long(number, place, size)
+            else:
+                yield Found(number, place, size, usable_text(_without_end(text)))
 
     def _text_of(self, record: str) -> str:
         return _without_end(record)
@@ -98,7 +110,7 @@ class JsonLinesFile(_LinesFile):
         columns: dict[str, bool] = {}
         has_rows = False
         for count, (*_, text) in enumerate(self._lines(1, 0)):
-            row, _ = _json_row(text)
+            row, _ = _json_row(text or "")
             has_rows = has_rows or row is not None
             for name, value in (row or {}).items():
                 columns[name] = columns.get(name, False) or isinstance(value, str)
@@ -112,6 +124,9 @@ class JsonLinesFile(_LinesFile):
         """Every line that is not blank."""
         key = self._key
         for number, place, size, text in self._lines(line, offset):
+            if text is None:
+                yield _too_long(number, place, size)
+                continue
             if text.isspace():
                 continue
             row, problem = _json_row(text)
@@ -183,7 +198,8 @@ class CsvFile(_LinesFile):
             nonlocal end
             for _, place, size, text in self._lines(line, offset):
                 end = place + size
-                yield text
+                # What no field may hold ends the row, in quotes or not, and is told.
+                yield "x" * (csv.field_size_limit() + 1) if text is None else text
 
         reader = csv.reader(lines(), strict=True)
         while True:
@@ -201,6 +217,20 @@ class CsvFile(_LinesFile):
                 row = f"not CSV ({error})"
             if row:
                 yield number, place, end - place, row
+
+
+def _rest_of_line(file: BinaryIO) -> int:
+    """Bytes up to the end of a line, which are read past."""
+    size = 0
+    while piece := file.readline(MOST_BYTES):
+        size += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return size
+
+
+def _too_long(number: int, place: int, size: int) -> Found:
+    return Found(number, place, size, None, f"{size} bytes, expected at most {MOST_BYTES}")
 
 
 def _json_row(text: str) -> tuple[dict[str, Any] | None, str | None]:
