@@ -41,6 +41,16 @@ def test_usual_columns_are_found_and_media_opened(media, write_csv):
     assert (sample.audio.waveform.shape, sample.audio.rate_hz) == ((1, 800), 16_000)
 
 
+@pytest.mark.parametrize(("mark", "shown"), [(";", "';'"), ("\t", r"'\t'"), ("|", "'|'")])
+def test_another_delimiter_is_thought_of(tmp_path, mark, shown):
+    (tmp_path / "a.csv").write_text(f"text{mark}image\nlow{mark}0.png\nhigh{mark}1.png\n")
+    with pytest.raises(DataError) as caught:
+        CsvDataset(path=str(tmp_path / "a.csv"))
+    assert f"are its fields divided by {shown}? the option delimiter" in caught.value.render()
+    found = CsvDataset(path=str(tmp_path / "a.csv"), delimiter=mark, test_share=0)
+    assert found.columns.image == "image"
+
+
 @pytest.mark.parametrize(
     ("layout", "header", "row", "brought"),
     [

@@ -121,6 +121,13 @@ def choose_columns(
             "no column is known to hold text, pictures or sounds",
             where=where,
             expected="the option text_column, image_column or audio_column",
-            notes=[f"columns: {', '.join(present)}"],
+            notes=[f"columns: {', '.join(present)}", *_divided_otherwise(present)],
         )
     return columns
+
+
+def _divided_otherwise(present: Sequence[str]) -> list[str]:
+    """What to try where one column seems to be several, as spreadsheets of many countries write."""
+    [only, *others] = present
+    found = [each for each in ";\t|" if each in only and not others]
+    return [f"are its fields divided by {each!r}? the option delimiter says so" for each in found]
