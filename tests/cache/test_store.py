@@ -213,6 +213,21 @@ def test_half_written_files_of_killed_processes_go_after_an_hour(filled, shards)
     assert young.exists()
 
 
+@pytest.mark.parametrize("left", ["{", "", None])
+def test_entries_whose_description_is_lost_are_described_anew_and_can_be_cleared(
+    filled, open_store, shards, left
+):
+    [about] = filled.rglob("about.json")
+    about.unlink() if left is None else about.write_text(left)
+    assert contents(filled) == []
+    _, space = open_store()
+    assert read(space, [3]) == [3]
+    [found] = contents(filled)
+    assert found.entries == 10
+    clear(filled)
+    assert shards() == []
+
+
 def damage_truncate(data):
     return data[: len(data) // 2]
 

@@ -69,7 +69,7 @@ def contents(folder: Path) -> list[SpaceContent]:
     found = []
     for space in _spaces(folder):
         states = list(_states(space))
-        about = _about(space)
+        about = read_about(space)
         found.append(
             SpaceContent(
                 component=str(about.get("component", "unknown")),
@@ -149,7 +149,7 @@ def _spaces(folder: Path) -> Iterator[Path]:
     """The folders of a cache that are its own."""
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
-            if (path / ABOUT).is_file() and _about(path).get("format") == FORMAT:
+            if (path / ABOUT).is_file() and read_about(path).get("format") == FORMAT:
                 yield path
 
 
@@ -170,7 +170,8 @@ def _remove(path: Path) -> None:
         ) from error
 
 
-def _about(space: Path) -> dict[str, Any]:
+def read_about(space: Path) -> dict[str, Any]:
+    """What a folder of entries says about itself; nothing if it cannot be read."""
     try:
         content = json.loads((space / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -16,8 +16,10 @@ import numpy.typing as npt
 import torch
 
 from omniflow.cache.index import Integers, KeyIndex
+from omniflow.cache.limit import read_about
 from omniflow.cache.place import ABOUT, SUFFIX
 from omniflow.cache.shards import DamagedShardError, Shard, shard_files
+from omniflow.errors import OmniFlowError
 from omniflow.files import write_json
 
 if TYPE_CHECKING:
@@ -86,6 +88,10 @@ class Space:
         self.pending_bytes = 0
         self.pending_since = time.monotonic()
         self._refresh()
+        if self._shards and not read_about(folder):
+            # Without it nobody would count its shards, or clear them away. It may be read-only.
+            with suppress(OmniFlowError):
+                write_json(folder / ABOUT, self.about)
 
     def __len__(self) -> int:
         """Entries that are known, those not yet written among them."""
@@ -140,7 +146,7 @@ class Space:
             groups.setdefault((value.dtype, value.shape), []).append(key)
         written = []
         for keys in groups.values():
-            if not (self.folder / ABOUT).is_file():
+            if not read_about(self.folder):
                 write_json(self.folder / ABOUT, self.about)
             path = self.folder / f"{uuid.uuid4().hex}{SUFFIX}"
             values = torch.stack([self._pending[key] for key in keys])
