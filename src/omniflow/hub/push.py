@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omniflow.connection.patience import Patience, persistently
 from omniflow.errors import OmniFlowError
 from omniflow.hub.card import CardFacts, model_card
 from omniflow.hub.names import HubName
 from omniflow.hub.record import Pushed, remember
-from omniflow.hub.refusals import told_refusals
+from omniflow.hub.refusals import PushError, told_refusals
 from omniflow.hub.repository import Repository, open_repository
 from omniflow.hub.staging import CARD, Inclusions, Staged, is_ours, stage
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd
 
 log = logging.getLogger(__name__)
 
@@ -104,16 +108,19 @@ def _committed(
         **staged.files,
         CARD: _card(target, staged, licence, head.sha if CARD in there else None),
     }
-    operations = [
-        *(
-            CommitOperationAdd(path, file if isinstance(file, bytes) else str(file))
-            for path, file in files.items()
-        ),
-        *(CommitOperationDelete(path) for path in sorted(there - files.keys()) if is_ours(path)),
+    additions = [
+        CommitOperationAdd(path, file if isinstance(file, bytes) else str(file))
+        for path, file in files.items()
     ]
+    left_over = [path for path in sorted(there - files.keys()) if is_ours(path)]
     try:
+        api.preupload_lfs_files(target.repo, additions, revision=target.branch, free_memory=False)
+        _refuse_changed(staged, additions)
         commit = api.create_commit(
-            target.repo, operations, commit_message=message, revision=target.branch
+            target.repo,
+            [*additions, *map(CommitOperationDelete, left_over)],
+            commit_message=message,
+            revision=target.branch,
         )
     except RuntimeError as error:
         # Of a transfer: what it met may pass, and only the cause tells.
@@ -121,6 +128,22 @@ def _committed(
             raise error.__cause__ from None
         raise
     return commit.oid, list(files)
+
+
+def _refuse_changed(staged: Staged, additions: Iterable[CommitOperationAdd]) -> None:
+    """Refuse weights that are others by now than those that config.json is of.
+
+    Raises:
+        PushError: If a run has replaced them while they were sent.
+    """
+    for addition in additions:
+        expected = staged.hashes.get(addition.path_in_repo)
+        if expected is not None and addition.upload_info.sha256.hex() != expected:
+            raise PushError(
+                f"{addition.path_in_repo} was replaced while it was sent",
+                where=str(staged.run),
+                expected="a run that is over, or to push it again",
+            )
 
 
 def _card(target: Repository, staged: Staged, licence: str | None, commit: str | None) -> bytes:

@@ -74,6 +74,20 @@ class Staged:
     notes: tuple[str, ...]
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of weights by their path in the repository, as their config.json tells."""
+        configs = [path for path in self.files if path.rpartition("/")[2] == CONFIG]
+        found = {
+            path.removesuffix(CONFIG) + WEIGHTS: json.loads(_bytes(self.files[path]))
+            for path in configs
+        }
+        return {
+            path: config["weights_hash"]
+            for path, config in found.items()
+            if config.get("weights_hash")
+        }
+
+    @property
     def size(self) -> int:
         """Bytes of the files."""
         return sum(

@@ -1,10 +1,12 @@
 """A Hub that fails while something is pushed: one message, a run as it was, and another try."""
 
 import hashlib
+import shutil
 
 import pytest
 
 from omniflow.assembly import build
+from omniflow.downloads.saved_model import pull_model
 from omniflow.errors import OmniFlowError, UsageError
 from omniflow.hub.push import push
 
@@ -102,6 +104,24 @@ def test_a_commit_whose_answer_is_lost_is_made_once(uploads, saved, hasty):
     assert uploads.commits == [pushed.commit]
 
 
+def test_weights_that_are_replaced_meanwhile_are_not_published(uploads, saved, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(saved, run)
+    batch = "/acme/mine.git/info/lfs/objects/batch"
+
+    def replace(handler, method, path, body):
+        if path.endswith("/preupload/main"):
+            weights = (run / "model.safetensors").read_bytes()
+            (run / "model.safetensors").write_bytes(weights[:-1] + b"?")
+        return False
+
+    uploads.hub.routes.insert(0, replace)
+    with pytest.raises(OmniFlowError, match="model.safetensors was replaced while it was sent"):
+        push(run, "acme/mine")
+    assert batch in uploads.hub.asked
+    assert uploads.commits == []
+
+
 def test_what_was_sent_before_a_failure_is_not_sent_again(uploads, saved, hasty):
     uploads.hub.faults[COMMIT] = [500] * 99
     with pytest.raises(OmniFlowError):
@@ -159,3 +179,14 @@ def test_what_is_no_model_is_refused(uploads, saved, tmp_path):
     with pytest.raises(UsageError, match="not those that config.json was written with"):
         push(copy, "acme/mine")
     assert uploads.hub.asked == []
+
+
+def test_nothing_is_pulled_to_outside_of_its_folder(uploads, saved, tmp_path, monkeypatch):
+    push(saved, "acme/mine")
+    outside = uploads.hub.folder("acme/mine").parent / "evil"
+    outside.write_bytes(b"x")
+    files = uploads.hub.files
+    monkeypatch.setattr(uploads.hub, "files", lambda *of: [*files(*of), "../evil"])
+    with pytest.raises(UsageError, match=r"a file is called '\.\./evil'"):
+        pull_model("acme/mine", tmp_path / "here")
+    assert [file.name for file in tmp_path.rglob("evil")] == [outside.name]
