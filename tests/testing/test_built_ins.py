@@ -8,10 +8,15 @@ from omniflow.testing import contract_of, example_samples
 MODEL = ["trains-in-a-model"]
 
 test_linear = contract_of("head", "linear", skip=MODEL)
-test_mlp = contract_of("head", "mlp", options={"hidden_dim": 16, "dropout": 0.2})
+test_mlp = contract_of("head", "mlp", options={"hidden_dim": 16, "dropout": 0.2}, skip=MODEL)
 test_vq = contract_of("head", "vq", options={"hidden_dim": 16, "codebook_size": 20}, skip=MODEL)
+test_norm_mlp = contract_of("head", "norm-mlp", options={"hidden_dim": 16}, skip=MODEL)
+test_norm_vq = contract_of(
+    "head", "norm-vq", options={"hidden_dim": 16, "codebook_size": 20}, skip=MODEL
+)
 test_no_refiner = contract_of("refiner", "none", skip=MODEL)
 test_mlp_refiner = contract_of("refiner", "mlp", options={"hidden_dim": 16}, skip=MODEL)
+test_norm_mlp_refiner = contract_of("refiner", "norm-mlp", options={"hidden_dim": 16}, skip=MODEL)
 
 test_scenes = contract_of("dataset", "scenes", options={"size": 8})
 test_scenes_streaming = contract_of("dataset", "scenes", options={"streaming": True})
@@ -31,11 +36,24 @@ def table(folder):
     return {"path": str(file)}
 
 
+def files(folder):
+    picture = example_samples(1)[0].image
+    for number in range(60):
+        picture.save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"caption {number}")
+    return {"path": str(folder)}
+
+
+test_folder = contract_of("dataset", "folder", options=files)
 test_text = contract_of("dataset", "text", options=lines)
 test_csv = contract_of("dataset", "csv", options=table)
 
 test_bleu = contract_of("metric", "bleu")
 test_rouge = contract_of("metric", "rouge")
+test_rouge1 = contract_of("metric", "rouge1")
+test_rouge2 = contract_of("metric", "rouge2")
+test_meteor = contract_of("metric", "meteor-no-synonyms")
+test_distinct_1 = contract_of("metric", "distinct-1")
 test_cider = contract_of("metric", "cider")
 test_exact_match = contract_of("metric", "exact-match")
 test_distinct = contract_of("metric", "distinct")
@@ -43,7 +61,7 @@ test_length_ratio = contract_of("metric", "length-ratio")
 test_accuracy = contract_of("metric", "accuracy")
 test_perplexity = contract_of("metric", "perplexity")
 
-test_tiny = contract_of("backbone", "tiny", skip=MODEL)
+# The backbone `tiny` is checked by another name in tests/cli/test_new_plugin.py.
 test_text_decoder = contract_of("objective", "text-decoder", options={"max_length": 16})
 #: Whole steps of `flow` are long, and what these ask for is tested in tests/objectives.
 LONG = [
@@ -55,7 +73,15 @@ test_flow = contract_of("objective", "flow", options={"max_length": 16}, skip=LO
 
 EXTERNAL = Path(__file__).parents[1] / "parity" / "data" / "pipeline_tiny" / "external"
 SLOT = ["takes-its-slot-in-a-model"]
-test_clip = contract_of("encoder", "clip", options={"path": str(EXTERNAL / "clip_vit_l")})
+test_clip = contract_of(
+    "encoder", "clip", options={"path": str(EXTERNAL / "clip_vit_l")}, skip=SLOT
+)
+test_clip_of_pictures = contract_of(
+    "encoder",
+    "clip",
+    options={"path": str(EXTERNAL / "clip_vit_l"), "modality": "image"},
+    skip=SLOT,
+)
 test_t5 = contract_of("encoder", "t5", options={"path": str(EXTERNAL / "flan_t5")}, skip=SLOT)
 test_languagebind = contract_of(
     "encoder", "languagebind", options={"path": str(EXTERNAL / "languagebind_audio")}, skip=SLOT
