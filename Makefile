@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 OMNIFLOW := $(VENV)/bin/omniflow
 RUN := demo/run
+# What `new-plugin` writes, and the larger example, have types that hold as well.
+SCAFFOLD := build/scaffold
+SUBTITLES := plugins_example/omniflow-subtitles
 
 .PHONY: demo test lint docs dist clean
 .DELETE_ON_ERROR:
@@ -26,6 +29,10 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
+	rm -rf $(SCAFFOLD)
+	$(OMNIFLOW) new-plugin everything --output-dir $(SCAFFOLD) \
+		--kind backbone,head,refiner,encoder,dataset,objective,metric,hook > /dev/null
+	MYPYPATH=$(SCAFFOLD)/src:$(SUBTITLES)/src $(VENV)/bin/mypy $(SCAFFOLD) $(SUBTITLES)/src
 
 # Not --quiet, with which warnings are neither told nor counted as errors.
 docs: $(VENV)/.installed
