@@ -1,7 +1,5 @@
 """MLP head with layer norms, as the research script trains it."""
 
-from collections.abc import Collection
-
 from torch import Tensor
 
 from omniflow.interfaces import Head, HeadOutput
@@ -25,7 +23,7 @@ class NormMLPHead(Head):
         ConfigError: If an option is outside its range.
     """
 
-    loss_names: Collection[str] | None = ()
+    loss_names = ()
 
     def __init__(
         self,
@@ -37,12 +35,10 @@ class NormMLPHead(Head):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.is_residual = feature_dim == latent_dim
         self.perceptron = NormedPerceptron(
             feature_dim, latent_dim, hidden_dim=hidden_dim, layers=layers, dropout=dropout
         )
 
     def forward(self, features: Tensor) -> HeadOutput:
         """Map features [batch, tokens, feature_dim] to latents [batch, tokens, latent_dim]."""
-        latents = self.perceptron(features)
-        return HeadOutput(latents=latents + features if self.is_residual else latents)
+        return HeadOutput(latents=self.perceptron(features))

@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from omniflow.heads.norm_mlp import NormMLPHead
-from omniflow.interfaces import HeadOutput
+from omniflow.interfaces import Head, HeadOutput
+from omniflow.models.normed_perceptron import NormedPerceptron
 from omniflow.models.quantiser import VectorQuantiser
 
 
-class NormVQHead(NormMLPHead):
+class NormVQHead(Head):
     """Head `norm-mlp` whose output is replaced with the nearest code.
 
     The quantiser is that of head `vq`: its codebook follows the data by moving averages, is saved
@@ -44,12 +44,9 @@ class NormVQHead(NormMLPHead):
         decay: float = 0.99,
         revive_after: float = 8.0,
     ) -> None:
-        super().__init__(
-            feature_dim=feature_dim,
-            latent_dim=latent_dim,
-            hidden_dim=hidden_dim,
-            layers=layers,
-            dropout=dropout,
+        super().__init__()
+        self.perceptron = NormedPerceptron(
+            feature_dim, latent_dim, hidden_dim=hidden_dim, layers=layers, dropout=dropout
         )
         self.quantiser = VectorQuantiser(
             latent_dim,
@@ -64,7 +61,7 @@ class NormVQHead(NormMLPHead):
 
         The latents have the dtype of the perceptron's, `codes` are [batch, tokens].
         """
-        vectors = super().forward(features).latents
+        vectors = self.perceptron(features)
         quantised = self.quantiser(vectors)
         return HeadOutput(
             latents=quantised.latents.to(vectors.dtype),

@@ -14,7 +14,8 @@ class NormedPerceptron(nn.Module):
     """Linear layers and layer norms in turn, with GELU and dropout between two of them.
 
     `norm(W ... dropout(gelu(norm(W x + b))) + b)`: the last layer is normed as well and is followed
-    by nothing. Layer i is `layers.4i`, its norm `layers.4i+1`.
+    by nothing but, where input and output are of one width, the addition of the input. Layer i is
+    `layers.4i`, its norm `layers.4i+1`.
 
     Args:
         input_dim: Width of what goes in.
@@ -37,6 +38,7 @@ class NormedPerceptron(nn.Module):
             raise ConfigError("layers", layers, expected="a whole number >= 2")
         if not 0.0 <= dropout < 1.0:
             raise ConfigError("dropout", dropout, expected="a number in [0, 1)")
+        self.is_residual = input_dim == output_dim
         widths = [input_dim, *[hidden_dim] * (layers - 1), output_dim]
         # Nothing follows the last norm.
         self.layers = nn.Sequential(*list(_parts(widths, dropout))[:-2])
@@ -44,7 +46,7 @@ class NormedPerceptron(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         """Map vectors [..., input_dim] to [..., output_dim]."""
         mapped: Tensor = self.layers(vectors)
-        return mapped
+        return mapped + vectors if self.is_residual else mapped
 
 
 def _parts(widths: list[int], dropout: float) -> Iterator[nn.Module]:

@@ -32,5 +32,5 @@ class NormMLPRefiner(Refiner):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Correct latents [batch, tokens, latent_dim] to latents of the same shape."""
-        correction: Tensor = self.perceptron(latents)
-        return latents + correction
+        corrected: Tensor = self.perceptron(latents)
+        return corrected

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from omniflow.datasets.scenes import ScenesDataset
 from omniflow.interfaces.dataset import Sample
 from omniflow.interfaces.metric import Prediction, TokenScores
+from omniflow.plugins import load_plugins
 
 
 def example_samples(count: int = 4) -> list[Sample]:
@@ -15,7 +15,7 @@ def example_samples(count: int = 4) -> list[Sample]:
     Args:
         count: How many, at least 1.
     """
-    scenes = ScenesDataset(split="test", size=count)
+    scenes = load_plugins().registry.get("dataset", "scenes").load()(split="test", size=count)
     return [scenes[index] for index in range(count)]
 
 
