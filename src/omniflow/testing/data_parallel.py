@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from omniflow.testing.trained_part import TrainedPart, trainable
+
+#: A process that waits for nobody but itself has waited long enough.
+_PATIENCE = timedelta(minutes=1)
 
 
 class _Loss(nn.Module):
@@ -59,7 +63,7 @@ def _group_of_one() -> Iterator[None]:
         yield
         return
     store = distributed.HashStore()  # type: ignore[attr-defined]
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1, timeout=_PATIENCE)
     try:
         yield
     finally:
