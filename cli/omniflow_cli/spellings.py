@@ -12,7 +12,7 @@ import typer
 SWITCHES = frozenset(
     {
         "-h", "--help", "--version", "-v", "--verbose", "--json", "--ema", "--dry-run",
-        "--without-refiner",
+        "--without-refiner", "--plugins",
         "--cache", "--no-cache", "--compile", "--no-compile", "--gradient-checkpointing",
         "--no-gradient-checkpointing", "--shard", "--no-shard", "--records", "--no-records",
         "--private", "--include-training-state", "--include-report", "--include-samples",
