@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -45,6 +46,33 @@ def random_backbone(tmp_path_factory):
     for name in ("tokenizer_3", "text_encoder_3"):
         shutil.copytree(DATA / "pipeline_tiny" / "external" / "flan_t5", folder / name)
     return folder
+
+
+@pytest.fixture
+def own_tests():
+    """Run the tests of a project's folder in this process, which is to pass; how many there are.
+
+    Nothing is left of its modules, which go by the names of other projects' modules.
+    """
+
+    def run(project, *arguments):
+        class Passed:
+            count = 0
+
+            def pytest_runtest_logreport(self, report):
+                self.count += report.when == "call" and report.passed
+
+        passed = Passed()
+        settings = ["-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        places = ["--rootdir", str(project), str(project / "tests")]
+        code = pytest.main([*settings, *places, *arguments], plugins=[passed])
+        for name, module in list(sys.modules.items()):
+            if (getattr(module, "__file__", None) or "").startswith(f"{project}{os.sep}"):
+                del sys.modules[name]
+        assert code == 0
+        return passed.count
+
+    return run
 
 
 @pytest.fixture

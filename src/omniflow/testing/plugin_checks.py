@@ -12,6 +12,7 @@ from typing import Any
 
 from omniflow.draft import Draft
 from omniflow.errors import OmniFlowError, UnknownNameError
+from omniflow.files import write_text
 from omniflow.hooks import Subscriber
 from omniflow.options import load_component, options_of
 from omniflow.plugins import (
@@ -157,9 +158,11 @@ def its_hooks_follow_a_run(plugin: PluginSubject) -> None:
 
 
 def _follow(subscriber: Subscriber, folder: Path, *, step: int, how: str, error: str) -> None:
-    recipe = resolve(Draft.empty(), load_plugins().registry).to_dict()
+    resolved = resolve(Draft.empty(), load_plugins().registry)
+    recipe = resolved.to_dict()
     checkpoint = folder / "checkpoints" / f"step-{step + 2}"
     checkpoint.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "recipe.yaml", resolved.to_yaml())
 
     def call(hook: str, **arguments: Any) -> None:
         if hook in subscriber.hooks:
