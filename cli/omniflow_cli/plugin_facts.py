@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
 from typing import Any
 
@@ -59,6 +61,9 @@ def gather_plugins(plugins: Plugins) -> dict[str, Any]:
 
     `problems` is empty when all is well.
     """
+    # Most components import torch: what it takes is none of theirs. Where it fails, they tell so.
+    with suppress(ImportError, OSError):
+        import_module("torch")
     strangers = [each for each in plugins.reports if each.origin.distribution != DISTRIBUTION]
     components = [
         _component_facts(plugins.registry, component)
