@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,20 +12,6 @@ from omniflow.demo.models import OfferedModels
 from omniflow.demo.server import served
 
 pytest.importorskip("gradio", reason='gradio is not installed (pip install "omniflow-zoo[demo]")')
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-if CHROMIUM is None or DRIVER is None:
-    pytest.skip(
-        "there is no chromium with chromedriver (Debian: apt-get install chromium chromium-driver)",
-        allow_module_level=True,
-    )
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--window-size=1280,1000",
-)  # fmt: skip
 
 #: Seconds that a loaded machine may take.
 PATIENCE = 120
@@ -39,20 +24,6 @@ def address():
     )
     with served(models) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield started
-    started.quit()
 
 
 class Page:

@@ -1,7 +1,6 @@
 """The page in a real browser: on a laptop and a phone, in light and dark, and its controls."""
 
 import json
-import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,22 +14,6 @@ from omniflow.evaluation.report.page import write_report
 from omniflow.evaluation.run_samples import RunSample, to_json
 from omniflow.interfaces.dataset import Audio
 from omniflow.media.audio import write_wav
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
-
-if CHROMIUM is None or DRIVER is None:
-    pytest.skip(
-        "there is no chromium with chromedriver (Debian: apt-get install chromium chromium-driver)",
-        allow_module_level=True,
-    )
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage",
-)  # fmt: skip
 
 NASTY = '</script><script>document.title = "owned"</script><img src="http://127.0.0.1:9/x.png">'
 
@@ -56,20 +39,6 @@ def page(two_runs, make_predictions, make_run, tmp_path_factory):
     entries.append(Entry(long_name, root, predictions=predictions))
     write_report(root / "report.html", compare(entries, resamples=100))
     return root / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield started
-    started.quit()
 
 
 @pytest.fixture
