@@ -271,7 +271,9 @@ def test_a_full_disk_is_no_trouble_of_the_hub(tiny, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert "HF_ENDPOINT" not in caught.value.render()
-    assert (tmp_path / "got" / (WEIGHTS + PARTIAL)).stat().st_size == 50_000
+    # Files come side by side: the first that does not fit ends them all.
+    begun = [each.stat().st_size for each in (tmp_path / "got").glob("*" + PARTIAL)]
+    assert max(begun) == 50_000
     download_model(hub_model("acme/tiny"), tmp_path / "got")
     assert (tmp_path / "got" / WEIGHTS).read_bytes() == WEIGHTS.encode() + CONTENT
 
