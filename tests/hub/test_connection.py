@@ -272,7 +272,7 @@ def test_a_full_disk_is_no_trouble_of_the_hub(tiny, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert "HF_ENDPOINT" not in caught.value.render()
     # Files come side by side: the first that does not fit ends them all.
-    begun = [each.stat().st_size for each in (tmp_path / "got").glob("*" + PARTIAL)]
+    begun = [each.stat().st_size for each in (tmp_path / "got").rglob("*" + PARTIAL)]
     assert max(begun) == 50_000
     download_model(hub_model("acme/tiny"), tmp_path / "got")
     assert (tmp_path / "got" / WEIGHTS).read_bytes() == WEIGHTS.encode() + CONTENT
