@@ -11,14 +11,13 @@ import omniflow
 from omniflow.demo.models import OfferedModels
 from omniflow.demo.server import served
 
-pytest.importorskip("gradio", reason='gradio is not installed (pip install "omniflow-zoo[demo]")')
-
 #: Seconds that a loaded machine may take.
 PATIENCE = 120
 
 
 @pytest.fixture(scope="module")
 def address():
+    pytest.importorskip("gradio", reason='gradio is not installed (pip install "omniflow-zoo[demo]")')
     models = OfferedModels(
         {"tiny": lambda: omniflow.build(backbone="tiny", head="linear", refiner="none")}
     )
