@@ -17,7 +17,9 @@ PATIENCE = 120
 
 @pytest.fixture(scope="module")
 def address():
-    pytest.importorskip("gradio", reason='gradio is not installed (pip install "omniflow-zoo[demo]")')
+    pytest.importorskip(
+        "gradio", reason='gradio is not installed (pip install "omniflow-zoo[demo]")'
+    )
     models = OfferedModels(
         {"tiny": lambda: omniflow.build(backbone="tiny", head="linear", refiner="none")}
     )
