@@ -15,6 +15,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMNIFLOW_CACHE"] = tempfile.mkdtemp(prefix="omniflow-cache-")
 
 import pytest
+from hypothesis import settings
+
+# The same cases every time: what fails here fails for everybody.
+settings.register_profile("same", derandomize=True, database=None)
+settings.load_profile("same")
 
 # Nothing here looks at what survives a power cut, and a disk takes its time.
 os.fsync = lambda fd: None

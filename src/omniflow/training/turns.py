@@ -26,8 +26,9 @@ class WeightedTurns:
 
     Every source has a clock that ticks in proportion to its weight, from a start that the seed
     decides. Turns are taken in the order of the ticks and shuffled within blocks. So of the first n
-    turns a source has its share of n, give or take two and what one block's shuffle does, for every
-    n; and what came before any position is known without having been there.
+    turns a source has its share of n, give or take one turn, its share of one for every source but
+    two, and what one block's shuffle does, for every n; and what came before any position is known
+    without having been there.
 
     Args:
         weights: One a source, above 0; their sum does not matter.
