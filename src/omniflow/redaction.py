@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,8 +19,15 @@ _NAME = re.compile(rf"(?:^|.*[_.-]){_WORDS}$", re.IGNORECASE)
 #: What shows itself to be a secret wherever it stands, with what takes its place.
 _SHAPES = (
     (re.compile(r"\b(hf|gh[pousr]|sk|wandb_v1)([_-])[A-Za-z0-9]{20,}"), rf"\1\2{HIDDEN}"),
+    (re.compile(r"\b(github_pat_|glpat-|sk-(?:[a-z]+-)+?)[\w-]{20,}"), rf"\1{HIDDEN}"),
     (re.compile(r"(?<=://)[^/@\s]+(?=@)"), HIDDEN),
-    (re.compile(rf"(?i)([\w.-]*{_WORDS}|signature)=[^&\s]+"), rf"\1={HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer) +[\w.~+/=-]{16,}"), rf"\1 {HIDDEN}"),
+    (
+        re.compile(rf"(?i)([\w.-]*{_WORDS}|signature|(?<=[?&])(?:sig|key|auth))=[^&\s]+"),
+        rf"\1={HIDDEN}",
+    ),
+    # Of a mapping that stands in a text; words of a sentence have no digit in them.
+    (re.compile(rf"(?i)({_WORDS}[\"']?: ?[\"']?)(?=[^\s\"']*\d)[^\s\"',]{{8,}}"), rf"\1{HIDDEN}"),
 )
 
 #: Shorter values of the environment are too likely to be ordinary words.
@@ -47,7 +56,9 @@ def without_secrets(value: Any, name: str = "") -> Any:
 def hide(text: str) -> str:
     """A text with its secrets replaced by `***`."""
     for secret in _of_the_environment():
-        text = text.replace(secret, HIDDEN)
+        # As it is, within HTML and within JSON.
+        for written in {secret, html.escape(secret), json.dumps(secret)[1:-1]}:
+            text = text.replace(written, HIDDEN)
     for shape, instead in _SHAPES:
         text = shape.sub(instead, text)
     return text

@@ -332,8 +332,17 @@ def test_nested_options_become_one_level_of_scalars():
         ({"url": "https://h/a?token=x&b=1"}, {"url": "https://h/a?token=***&b=1"}),
         ({"text": "mail me@example.org"}, {"text": "mail me@example.org"}),
         ({"note": "the word open-sesame"}, {"note": "the word ***"}),
+        ({"note": "open&amp;close"}, {"note": "***"}),
+        ({"note": "Bearer abcdef.0123456789"}, {"note": "Bearer ***"}),
+        ({"note": "a bearer of good news"}, {"note": "a bearer of good news"}),
+        ({"note": '{"api_key": "abcdef012345"}'}, {"note": '{"api_key": "***"}'}),
+        ({"note": "the token: understanding"}, {"note": "the token: understanding"}),
+        ({"url": "https://h/a?sv=1&sig=x%3D"}, {"url": "https://h/a?sv=1&sig=***"}),
+        ({"key": "github_pat_" + "a_B1" * 8}, {"key": "github_pat_***"}),
+        ({"key": "sk-proj-" + "a-B1" * 8}, {"key": "sk-proj-***"}),
     ],
 )
 def test_secrets_are_hidden_and_all_else_is_kept(given, shown, monkeypatch):
     monkeypatch.setenv("OUR_API_KEY", "open-sesame")
+    monkeypatch.setenv("OUR_PASSWORD", "open&close")
     assert without_secrets(given) == shown

@@ -16,10 +16,13 @@ _IS_PLACE = re.compile(r"(?:file://)?(?:/|~|\.\.(?:[/\\]|$)|[A-Za-z]:[/\\]|\\\\)
 
 #: The same inside a text, where a single `/word` is more likely a word.
 _PLACES = re.compile(
-    r"(?:file://)?(?<![\w.~:/\\-])(?:~|/[\w.+@-]+)(?:/[\w.+@-]+)+/?"
-    r"|(?<!\w)[A-Za-z]:\\[^\s\"'<>|]+"
+    r"(?:\bfile:(?://)?|(?<![\w.~/\\-]))(?:~|/[\w.+@-]+)(?:/[\w.+@-]+)+/?"
+    r"|(?<!\w)[A-Za-z]:[/\\][^\s\"'<>|]+"
     r"|(?<![\w\\])\\\\[\w.-]+\\[^\s\"'<>|]+"
 )
+
+#: Pictures, sounds and checksums as letters, some of which look like a place.
+_ENCODED = re.compile(r"(data:[\w/.+;=-]*;base64,[A-Za-z0-9+/=]*|\bsha\d{3}-[A-Za-z0-9+/]+=*)")
 
 
 def publishable(value: Any) -> Any:
@@ -40,7 +43,14 @@ def publishable_text(text: str, places: Iterable[str] = ()) -> str:
     """
     known = {*places, str(Path.cwd()), str(Path.home())} - {"/"}
     # The longest first, as one may be part of another.
-    for place in sorted(known, key=len, reverse=True):
+    ordered = sorted(known, key=len, reverse=True)
+    parts = _ENCODED.split(text)
+    parts[::2] = [_cleaned(part, ordered) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _cleaned(text: str, places: Iterable[str]) -> str:
+    for place in places:
         for written in {place, html.escape(place), json.dumps(place)[1:-1]}:
             # Not within a longer name, and not the end of an element of HTML.
             whole = rf"(?<![\w.<]){re.escape(written)}(?![\w-])"

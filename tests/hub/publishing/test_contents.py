@@ -153,6 +153,11 @@ def test_figures_of_another_model_are_left_out_and_said(uploads, run):
         ("hf://datasets/owner/name/a.tar", "hf://datasets/owner/name/a.tar"),
         ("i2t/a2t", "i2t/a2t"),
         ("a and/or b", "a and/or b"),
+        ("see file:///home/me/x.png", "see ./x.png"),
+        ("FileNotFoundError:/home/me/x", "FileNotFoundError:./x"),
+        ("PATH=/usr/bin:/home/me/bin", "PATH=./bin:./bin"),
+        ("read C:/Users/me/model", "read ./model"),
+        ("me@host:/home/me/x", "me@host:./x"),
     ],
 )
 def test_places_become_names(said, expected):
@@ -162,6 +167,12 @@ def test_places_become_names(said, expected):
 def test_places_that_are_known_may_have_spaces_and_leave_html_alone():
     told = publishable_text("<a>/a/b c/d, /a/b cd, /a</a>", ["/a", "/a/b c"])
     assert told == "<a>./b c/d, ./a/b cd, ./a</a>"
+
+
+def test_what_is_encoded_in_a_page_stays_as_it_is():
+    picture = "data:image/jpeg;base64,/9j/4AAQSkZJRg/abc+/ab/cd=="
+    page = f"<meta content=\"script-src 'sha256-x+/ab/cd='\"><img src={picture}>/home/me/x"
+    assert publishable_text(page) == page.replace("/home/me/x", "./x")
 
 
 def test_places_and_secrets_in_texts_are_taken_out(monkeypatch):
