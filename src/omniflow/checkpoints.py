@@ -122,4 +122,29 @@ def read_model_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"it lacks {', '.join(missing)}", where=str(path))
     if not isinstance(config["backbone_identity"], dict):
         raise CheckpointError("its backbone_identity is no mapping", where=str(path))
+    _check_parts(config, str(path))
     return config
+
+
+def _check_parts(config: Mapping[str, Any], where: str) -> None:
+    """Refuse parts without a name, or without a word on where they come from."""
+    encoders = config["encoder"] if isinstance(config["encoder"], list) else [config["encoder"]]
+    parts = [(kind, config[kind]) for kind in ("backbone", "head", "refiner")]
+    parts += [("encoder", encoder) for encoder in encoders]
+    for kind, part in parts:
+        if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+            raise CheckpointError(f"its {kind} has no name", where=where)
+    told, facts = config["components"], {"kind", "name", "distribution", "version"}
+    if not isinstance(told, list) or not all(
+        isinstance(entry, dict) and all(isinstance(entry.get(fact), str) for fact in facts)
+        for entry in told
+    ):
+        raise CheckpointError(
+            "its components cannot be read",
+            where=where,
+            expected=f"a list, each with {', '.join(sorted(facts))}",
+        )
+    origins = {(entry["kind"], entry["name"]) for entry in told}
+    for kind, part in parts:
+        if (kind, part["name"].rpartition(":")[2]) not in origins:
+            raise CheckpointError(f"its components lack {kind} {part['name']!r}", where=where)

@@ -68,7 +68,7 @@ def _sections(facts: CardFacts) -> Iterator[str]:
     if facts.figures is not None and facts.figures.figures:
         yield from _measured(facts.figures)
     if facts.recipe is not None:
-        yield from _trained(facts.recipe)
+        yield from trained(facts.recipe)
 
 
 def _kind(config: Mapping[str, Any]) -> str:
@@ -176,7 +176,8 @@ def _measured(figures: CardFigures) -> Iterator[str]:
     yield ""
 
 
-def _trained(recipe: Mapping[str, Any]) -> Iterator[str]:
+def trained(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """The lines on how it was trained."""
     training = recipe["training"]
     yield "## Trained"
     yield ""

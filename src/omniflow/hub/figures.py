@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ def read_figures(path: Path) -> CardFigures:
         figures = [_figure(name, figure) for name, figure in content["metrics"].items()]
         # Ids of records are those of somebody's data, and nobody has asked for them.
         rest = {key: value for key, value in content.items() if key != "records"}
+        for name in ("task", "dataset", "split", "model"):
+            if not isinstance(content.get(name), str | None):
+                raise TypeError(f"{name} is no text")
         return CardFigures(
             task=content["task"],
             dataset=content.get("dataset"),
@@ -92,9 +96,12 @@ def _figure(name: str, content: Mapping[str, Any]) -> CardFigure | None:
         return None
     interval = content["interval"]
     ends = None if interval is None else (interval["low"], interval["high"])
+    value = float(content["value"])
+    if not isfinite(value):
+        raise ValueError(f"{name} is {value}")
     return CardFigure(
         metric=name,
-        value=float(content["value"]),
+        value=value,
         interval=None if ends is None or None in ends else (float(ends[0]), float(ends[1])),
         samples=int(content["samples"]),
         signature=", ".join(f"{key} {value}" for key, value in content["signature"].items()),

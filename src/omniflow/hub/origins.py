@@ -36,7 +36,7 @@ def portable(component: Mapping[str, Any], base: HubName | None = None) -> dict[
             continue
         origin = base if name == "path" and base is not None else hub_origin(Path(value))
         if origin is None:
-            found[name] = f"./{Path(value).expanduser().resolve().name}"
+            found[name] = f"./{_expanded(value).resolve().name}"
             continue
         found[name] = origin.hub_id
         if name == "path" and "revision" in component:
@@ -47,7 +47,7 @@ def portable(component: Mapping[str, Any], base: HubName | None = None) -> dict[
 def hub_origin(folder: Path) -> HubName | None:
     """The Hub id and commit that a folder was downloaded from; None where it does not say."""
     try:
-        content = json.loads((folder.expanduser() / _MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads((_expanded(folder) / _MANIFEST).read_text(encoding="utf-8"))
         source = content["source"]
         found = hub_name(source["id"])
         return None if found is None else HubName(found.hub_id, source["revision"])
@@ -80,6 +80,14 @@ def _hub_id(path: str) -> str | None:
     if of_shards is not None:
         return of_shards[1]
     return None if hub_name(path) is None else path
+
+
+def _expanded(place: str | Path) -> Path:
+    """With the folder of a user in the place of `~`; of one that is not here, as it is."""
+    try:
+        return Path(place).expanduser()
+    except RuntimeError:
+        return Path(place)
 
 
 def _names_a_place(value: str) -> bool:

@@ -12,6 +12,7 @@ import yaml
 
 from omniflow.checkpoints import checkpoint_folder, content_hash, read_json, read_model_config
 from omniflow.errors import CheckpointError, UsageError
+from omniflow.hub.card import trained
 from omniflow.hub.figures import RESULTS, CardFigures, read_figures
 from omniflow.hub.names import HubName
 from omniflow.hub.origins import portable
@@ -23,6 +24,12 @@ REPORT, SAMPLES, LATEST, STATE = "report.html", "samples", "latest", "training_s
 
 #: Of these, a push leaves what it brings and nothing else.
 OURS = (CONFIG, WEIGHTS, RECIPE, RESULTS, REPORT, f"{SAMPLES}/", f"{LATEST}/")
+
+#: Models of a run, by the names of their folders.
+_MODELS = frozenset({"best", "final", LATEST})
+
+#: What the card tells of a model, besides its parts.
+_TOLD = {"omniflow_version": str, "trainable": int}
 
 #: What samples are.
 _MEDIA = frozenset({".json", ".png", ".jpg", ".wav", ".flac"})
@@ -127,8 +134,8 @@ def stage(
     if figures is not None:
         files[RESULTS] = _json(publishable(figures.content))
     if include.report:
-        report = _existing(run / REPORT).read_text("utf-8")
-        files[REPORT] = publishable_text(report, _places(run, folder)).encode()
+        report = publishable_text(_text(_existing(run / REPORT)), _places(run, folder))
+        files[REPORT] = report.encode()
     if include.samples:
         files.update(_samples(run))
     if include.training_state:
@@ -141,29 +148,38 @@ def stage(
         config=json.loads(_bytes(files[CONFIG])),
         recipe=recipe,
         figures=figures,
-        card=publishable_text(card.read_text("utf-8")) if card.is_file() else None,
+        card=publishable_text(_text(card)) if card.is_file() else None,
         notes=tuple(notes),
     )
 
 
 def _run_of(folder: Path) -> Path:
     """The run that a model is of: RUN/best, RUN/checkpoints/step-N, or the folder itself."""
-    for place in (folder, folder.parent, folder.parent.parent):
-        if (place / RECIPE).is_file():
-            return place
-    return folder
+    if (folder / RECIPE).is_file():
+        return folder
+    run = folder
+    # A folder of another name may lie beside a recipe that is of something else.
+    if folder.name in _MODELS:
+        run = folder.parent
+    elif folder.parent.name == "checkpoints":
+        run = folder.parent.parent
+    return run if (run / RECIPE).is_file() else folder
 
 
 def _model(folder: Path, base_model: HubName | None) -> Iterator[tuple[str, Path | bytes]]:
     """config.json with no place of this machine in it, and the weights as they are."""
     config = read_model_config(folder / CONFIG)
+    for name, kind in _TOLD.items():
+        if not isinstance(config.get(name), kind):
+            raise CheckpointError(f"it lacks {name}", where=str(folder / CONFIG))
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise CheckpointError("there is no such file", where=str(weights))
-    recorded = config.get("weights_hash")
-    if recorded is not None and content_hash(weights) != recorded:
+    if content_hash(weights) != config.get("weights_hash"):
         raise CheckpointError(
-            "the weights are not those that config.json was written with", where=str(weights)
+            "the weights are not those that config.json was written with",
+            where=str(weights),
+            expected="both of one save; of a run that goes on, push it again",
         )
     backbone = portable(config["backbone"], base_model)
     parts = {
@@ -192,9 +208,17 @@ def _recipe(path: Path, base_model: HubName | None) -> dict[str, Any] | None:
             content[section] = portable(content[section], base)
         for section in LIST_SECTIONS:
             content[section] = [portable(entry) for entry in content[section]]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise CheckpointError("is not a resolved recipe", where=str(path)) from error
-    cleaned: dict[str, Any] = publishable(content)
+        cleaned: dict[str, Any] = publishable(content)
+        # What the card tells of it has to be there.
+        list(trained(cleaned))
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            "is not a resolved recipe",
+            where=str(path),
+            expected="one as `omniflow train` writes it, or none",
+        ) from error
     return cleaned
 
 
@@ -215,11 +239,14 @@ def _results(run: Path, folder: Path, said: Path | None) -> tuple[CardFigures | 
 
 
 def _samples(run: Path) -> Iterator[tuple[str, Path | bytes]]:
-    found = [file for file in sorted(_existing(run / SAMPLES).rglob("*")) if file.is_file()]
-    for file in found:
-        if file.suffix.lower() in _MEDIA and not file.name.startswith("."):
-            path = file.relative_to(run).as_posix()
-            yield path, _json(publishable(read_json(file))) if file.suffix == ".json" else file
+    for file in sorted(_existing(run / SAMPLES).rglob("*")):
+        path = file.relative_to(run)
+        # Nobody means the files of other folders that a link leads to.
+        is_left_out = file.is_symlink() or any(part.startswith(".") for part in path.parts)
+        if is_left_out or not file.is_file() or file.suffix.lower() not in _MEDIA:
+            continue
+        is_json = file.suffix.lower() == ".json"
+        yield path.as_posix(), _json(publishable(read_json(file))) if is_json else file
 
 
 def _latest(run: Path, base_model: HubName | None) -> Iterator[tuple[str, Path | bytes]]:
@@ -253,6 +280,17 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise UsageError(f"there is no {path.name}", where=str(path.parent))
     return path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            "cannot be read as text", where=str(path), expected="UTF-8, or no such file"
+        ) from error
 
 
 def _json(content: Any) -> bytes:

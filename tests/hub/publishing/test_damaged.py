@@ -1,0 +1,124 @@
+"""Runs that somebody edited or that are damaged: told in one line, before anything is sent."""
+
+import json
+
+import pytest
+
+from omniflow.assembly import build
+from omniflow.draft import Draft
+from omniflow.errors import CheckpointError
+from omniflow.hub.staging import Inclusions, stage
+from omniflow.recipe import dump_yaml
+from omniflow.resolve import resolve
+
+
+@pytest.fixture(scope="module")
+def model(registry):
+    return build(head="linear", backbone="small", registry=registry)
+
+
+@pytest.fixture
+def run(model, registry, tmp_path):
+    folder = tmp_path / "run"
+    model.save_pretrained(folder / "best")
+    parts = {"head": "linear", "backbone": "small", "dataset": "scenes"}
+    recipe = resolve(Draft.from_mapping(parts), registry)
+    (folder / "recipe.yaml").write_text(dump_yaml(recipe.to_dict()))
+    return folder
+
+
+def edit(path, **changes):
+    content = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
+
+
+def told(run, **options):
+    with pytest.raises(CheckpointError) as caught:
+        stage(run, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"head": "linear"}, "its head has no name"),
+        ({"refiner": None}, "its refiner has no name"),
+        ({"encoder": {}}, "its encoder has no name"),
+        ({"components": {}}, "its components cannot be read"),
+        ({"components": [{"kind": "head"}]}, "its components cannot be read"),
+        ({"components": []}, "its components lack backbone"),
+        ({"trainable": ...}, "it lacks trainable"),
+        ({"omniflow_version": ...}, "it lacks omniflow_version"),
+        ({"weights_hash": ...}, "the weights are not those that config.json was written with"),
+    ],
+)
+def test_a_configuration_that_was_edited_is_told(run, changes, expected):
+    edit(run / "best/config.json", **changes)
+    assert expected in told(run)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("training:", "trained:"),
+        ("  lr: ", "  lr: fast #"),
+        ("- name: scenes", "- called: scenes"),
+        ("objective:\n  name:", "objective:\n  called:"),
+    ],
+)
+def test_a_recipe_that_was_edited_is_told(run, old, new):
+    path = run / "recipe.yaml"
+    path.write_text(path.read_text().replace(old, new))
+    assert f"{path}: is not a resolved recipe" in told(run)
+
+
+def test_files_that_are_no_text_are_told(run):
+    (run / "report.html").write_bytes(b"\xff\xfe")
+    assert "report.html: cannot be read as text" in told(run, include=Inclusions(report=True))
+    (run / "best/README.md").write_bytes(b"\xff\xfe")
+    assert "README.md: cannot be read as text" in told(run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model": 5}, "model is no text"),
+        ({"dataset": {"name": "text"}}, "dataset is no text"),
+        (
+            {"metrics": {"bleu": {"value": float("nan"), "interval": None}}},
+            "ValueError: bleu is nan",
+        ),
+    ],
+)
+def test_figures_that_no_card_can_show_are_told(run, changes, expected):
+    whole = {"format": "omniflow.evaluation/1", "model": "run/best", "task": "t2t", "metrics": {}}
+    (run / "eval_results.json").write_text(json.dumps(whole | changes))
+    assert expected in told(run)
+
+
+def test_a_recipe_beside_a_model_of_another_name_is_not_its_own(run):
+    (run / "best").rename(run / "mine")
+    (run / "recipe.yaml").write_text("head: vq")
+    staged = stage(run / "mine")
+    assert (staged.run, staged.recipe) == (run / "mine", None)
+
+
+def test_samples_are_files_of_the_run_and_those_of_any_spelling_are_cleaned(run, tmp_path):
+    samples = run / "samples"
+    for path in (".hidden/a.json", "step-1/B.JSON", "c.PNG"):
+        (samples / path).parent.mkdir(parents=True, exist_ok=True)
+        (samples / path).write_text('{"path": "/home/somebody/x"}')
+    (tmp_path / "private.json").write_text("{}")
+    (samples / "link.json").symlink_to(tmp_path / "private.json")
+    files = stage(run, include=Inclusions(samples=True)).files
+    assert {path for path in files if path.startswith("samples/")} == {
+        "samples/step-1/B.JSON", "samples/c.PNG",
+    }  # fmt: skip
+    assert json.loads(files["samples/step-1/B.JSON"]) == {"path": "./x"}
+
+
+def test_the_folder_of_a_user_who_is_not_here_is_a_place_as_well(run):
+    backbone = {"name": "small", "path": "~nobody-here/model"}
+    edit(run / "best/config.json", backbone=backbone)
+    assert stage(run).config["backbone"]["path"] == "./model"
