@@ -32,13 +32,15 @@ def pull(
     With it comes whatever was pushed: recipe, figures, card, training state. Files that are there
     are not fetched again, one that was begun is gone on with.
     """
+    import os
     from pathlib import Path
 
     from omniflow.downloads.saved_model import pull_model
     from omniflow_cli.download import followed
 
     with followed(repo) as reporter:
-        report = pull_model(repo, Path(folder), revision=revision, reporter=reporter)
+        place = Path(os.path.expanduser(folder))
+        report = pull_model(repo, place, revision=revision, reporter=reporter)
     if as_json:
         render.as_json(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,14 +69,14 @@ def push(
     from omniflow.hub.staging import Inclusions
 
     pushed = push_model(
-        run,
+        os.path.expanduser(run),
         repo,
         private=True if private else None,
         revision=revision,
         message=message,
         licence=license,
         base_model=None if base_model is None else pinned(base_model, None, where="--base-model"),
-        results=results,
+        results=None if results is None else os.path.expanduser(results),
         include=Inclusions(
             training_state=include_training_state, report=include_report, samples=include_samples
         ),

@@ -57,9 +57,10 @@ def check_name(path: str | Path, *, where: str | None = None) -> None:
     try:
         Path(path).exists()
         Path(path).resolve().parent.exists()
-    # Python before 3.13 tells a circle of links by a RuntimeError.
-    except (OSError, RuntimeError) as error:
+    # Python before 3.13 tells a circle of links by a RuntimeError, and a zero by a ValueError.
+    except (OSError, RuntimeError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else os.strerror(errno.ELOOP)
+        problem = "a zero byte in it" if isinstance(error, ValueError) else problem
         raise UsageError(
             f"{path} cannot be written ({problem})", where=where, expected="another name"
         ) from error

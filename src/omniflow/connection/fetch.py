@@ -57,7 +57,7 @@ def fetch_file(
                 return digest
             digest = _complete(url, out, file, patience, received)
             if is_right(digest, partial, file):
-                partial.replace(target)
+                _put_in_place(partial, target)
                 return digest
             received(-partial.stat().st_size)
             partial.unlink()
@@ -153,6 +153,14 @@ def _write(out: FileIO, chunk: bytes) -> None:
             left = left[out.write(left) :]
     except OSError as error:
         raise _unwritable(Path(str(out.name)), error) from error
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    """Give a whole file its name."""
+    try:
+        partial.replace(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> OmniFlowError:

@@ -109,7 +109,8 @@ def list_repository(
 def _inside(path: str, hub_id: str) -> str:
     """The path of a file, which a mirror may have made up."""
     place = PurePosixPath(path)
-    if place.is_absolute() or ".." in place.parts or "\\" in path:
+    is_odd = not path.isprintable() or "\\" in path
+    if place.is_absolute() or not place.parts or ".." in place.parts or is_odd:
         raise UsageError(
             f"a file is called {path!r}", where=hub_id, expected="names that stay inside a folder"
         )

@@ -17,11 +17,12 @@ from omniflow.connection.fetch import fetch_file, is_right
 from omniflow.connection.hub_cache import blob_path, snapshot_folder
 from omniflow.connection.listing import HubFile, HubListing, list_repository
 from omniflow.connection.patience import Patience
+from omniflow.datasets.member_names import leads_out
 from omniflow.downloads.at_once import at_once, require_workers
 from omniflow.downloads.manifest import MANIFEST
 from omniflow.downloads.progress import DownloadReporter
 from omniflow.downloads.room import free_room, require_room
-from omniflow.errors import UnknownNameError
+from omniflow.errors import CheckpointError, UnknownNameError
 from omniflow.files import write_json
 from omniflow.hub_access import fetch_files, is_offline, reaching_hub
 from omniflow.pretrained import PICKLED_WEIGHTS, WEIGHTS
@@ -137,7 +138,7 @@ def download_model(
     with reaching_hub(model.hub_id, revision):
         listing = list_repository(model.hub_id, revision, kind="model", patience=patience)
         files = wanted_files(model, listing)
-        noted = _manifest(folder) if folder else None
+        noted = model_manifest(folder) if folder else None
         missing = [
             file for file in files if is_forced or not _is_here(listing, file, folder, noted)
         ]
@@ -205,10 +206,11 @@ def wanted_files(model: HubModel, listing: HubListing) -> list[HubFile]:
 def _is_left_out(path: str, names: set[str]) -> bool:
     """Whether a file of a whole model is not read.
 
-    Such are averages, hidden files, weights in another precision and twins of safetensors.
+    Such are averages, hidden files, weights in another precision, twins of safetensors, and what
+    has the name of our own record of the folder.
     """
     place = PurePosixPath(path)
-    if place.name == AVERAGES or _VARIANTS & set(place.suffixes):
+    if place.name == AVERAGES or _VARIANTS & set(place.suffixes) or path.lower() == MANIFEST:
         return True
     if any(part.startswith(".") for part in place.parts):
         return True
@@ -283,17 +285,36 @@ def _write_manifest(
     write_json(folder / MANIFEST, content)
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
-    """What a folder says about itself; None where it says nothing."""
+def model_manifest(folder: Path) -> dict[str, Any] | None:
+    """What a folder says about itself; None where it says nothing.
+
+    Raises:
+        CheckpointError: If its manifest was edited, damaged, or names files outside of the folder.
+    """
     path = folder / MANIFEST
     content = read_json(path) if path.is_file() else None
-    is_ours = isinstance(content, dict) and content.get("format") == FORMAT
-    return content if is_ours else None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return None
+    source, files = content.get("source"), content.get("files")
+    is_whole = (
+        isinstance(source, dict)
+        and isinstance(source.get("id"), str)
+        and isinstance(source.get("revision", 0), str | None)
+        and isinstance(files, dict)
+        and not any(leads_out(name) for name in files)
+    )
+    if not is_whole:
+        raise CheckpointError(
+            "is not the manifest of a download",
+            where=str(path),
+            expected="one as it was written, or a new folder",
+        )
+    return content
 
 
 def _noted(model: HubModel, folder: Path) -> ModelReport | None:
     """What a folder has of a model by its own account; None where something is missing."""
-    content = _manifest(folder)
+    content = model_manifest(folder)
     if content is None or content["source"]["revision"] is None:
         return None
     files = content["files"]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from omniflow.checkpoints import read_json, read_model_config
+from omniflow.checkpoints import content_hash, read_model_config
+from omniflow.connection.fetch import is_right
+from omniflow.connection.listing import list_repository
 from omniflow.connection.patience import Patience
-from omniflow.downloads.manifest import MANIFEST
-from omniflow.downloads.models import HubModel, ModelReport, download_model
+from omniflow.downloads.models import (
+    HubModel,
+    ModelReport,
+    download_model,
+    model_manifest,
+    wanted_files,
+)
 from omniflow.downloads.progress import DownloadReporter
 from omniflow.errors import UsageError
 from omniflow.files import check_name, check_new_folder
 from omniflow.hub.fetch import fetch_model
 from omniflow.hub.names import pinned
+from omniflow.hub_access import is_offline, reaching_hub
 
 
 def pull_model(
@@ -39,7 +46,7 @@ def pull_model(
 
     Raises:
         UsageError: If the Hub cannot be reached, does not have it, or has no model of ours there;
-            or the folder holds something else.
+            or the folder holds something else, or a file of one's own that would be replaced.
         OmniFlowError: If the disk has no room.
     """
     name = pinned(said, revision)
@@ -47,17 +54,40 @@ def pull_model(
     # Small, and all that it takes to see whether the rest is worth fetching.
     fetched = fetch_model(name.hub_id, name.revision, patterns=("config.json",))
     read_model_config(fetched / "config.json")
+    model = HubModel(name.hub_id, name.hub_id)
+    # The commit of that configuration, whatever is pushed meanwhile.
+    commit = fetched.name
+    if folder.is_dir() and not is_offline():
+        _refuse_to_replace(model, commit, folder, before, patience or Patience())
     report = download_model(
-        HubModel(name.hub_id, name.hub_id),
+        model,
         folder,
-        # The commit of that configuration, whatever is pushed meanwhile.
-        revision=fetched.name,
+        revision=commit,
         reporter=reporter,
         patience=patience,
     )
     for path in sorted(before - set(report.files)):
-        (folder / path).unlink(missing_ok=True)
+        if not (folder / path).is_dir():
+            (folder / path).unlink(missing_ok=True)
     return report
+
+
+def _refuse_to_replace(
+    model: HubModel, commit: str, folder: Path, before: set[str], patience: Patience
+) -> None:
+    """Refuse to put a file in the place of one that no pull has put there."""
+    with reaching_hub(model.hub_id, commit):
+        listing = list_repository(model.hub_id, commit, kind="model", patience=patience)
+    for file in wanted_files(model, listing):
+        place = folder / file.path
+        if file.path in before or not place.exists():
+            continue
+        if place.is_dir() or not is_right(content_hash(place), place, file):
+            raise UsageError(
+                f"{model.hub_id} has a file {file.path} as well, and this one is not of a pull",
+                where=str(place),
+                expected="it to be moved away, or a new folder",
+            )
 
 
 def _earlier_files(folder: Path, hub_id: str) -> set[str]:
@@ -72,13 +102,10 @@ def _earlier_files(folder: Path, hub_id: str) -> set[str]:
     if not folder.is_dir() or not any(folder.iterdir()):
         return set()
     check_new_folder(folder)
-    content = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else None
-    files: dict[str, Any] = {}
-    found = None
-    if isinstance(content, dict) and "files" in content and "source" in content:
-        files, found = content["files"], content["source"].get("id")
-    if found == hub_id:
-        return set(files)
+    content = model_manifest(folder)
+    found = None if content is None else content["source"]["id"]
+    if content is not None and found == hub_id:
+        return set(content["files"])
     problem = "other things than a model that was pulled" if found is None else f"{found}"
     raise UsageError(
         f"the folder holds {problem}",

@@ -33,6 +33,17 @@ def hub_name(said: str) -> HubName | None:
     return None if found is None else HubName(found[1], found[2])
 
 
+def nearest_ids(said: str) -> list[str]:
+    """The Hub id that somebody may have meant by an address, a revision beside it or a space."""
+    plain = re.sub(
+        r"^(?:https?://)?(?:(?:[\w-]+\.)+[a-z]+(?::\d+)?/)?(?:models/)?", "", said.strip()
+    )
+    plain = re.split(r"/(?:tree|blob|resolve)/|[@?#]", plain)[0].rstrip("/").removesuffix(".git")
+    plain = re.sub(r"[^A-Za-z0-9._/-]+", "-", plain)
+    found = hub_name(plain)
+    return [] if found is None or plain == said else [found.hub_id]
+
+
 def is_on_hub(said: str) -> bool:
     """Whether what is no file or folder here can be meant as a name on the Hub.
 
@@ -61,7 +72,10 @@ def pinned(said: str, revision: str | None, *, where: str | None = None) -> HubN
     found = hub_name(said)
     if found is None:
         raise UsageError(
-            f"{said!r} is no Hub id", where=where, expected="OWNER/NAME or OWNER/NAME@REVISION"
+            f"{said!r} is no Hub id",
+            where=where,
+            expected="OWNER/NAME or OWNER/NAME@REVISION",
+            nearest=nearest_ids(said),
         )
     if revision is None:
         return found

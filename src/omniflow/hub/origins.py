@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -84,10 +85,7 @@ def _hub_id(path: str) -> str | None:
 
 def _expanded(place: str | Path) -> Path:
     """With the folder of a user in the place of `~`; of one that is not here, as it is."""
-    try:
-        return Path(place).expanduser()
-    except RuntimeError:
-        return Path(place)
+    return Path(os.path.expanduser(place))
 
 
 def _names_a_place(value: str) -> bool:

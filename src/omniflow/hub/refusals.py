@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from json import JSONDecodeError
 
 from omniflow.errors import OmniFlowError, UsageError
+from omniflow.hub.names import nearest_ids
 from omniflow.hub_access import is_offline, one_line, status_of, without_secrets
 
 #: How the Hub tells that there is no room, whatever the status: 402, 403, 413 and 422 were seen.
@@ -40,7 +41,12 @@ def told_refusals(repo: str, *, again: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError as error:
-        raise UsageError(f"{repo!r} is no name of a repository", expected="OWNER/NAME") from error
+        raise UsageError(
+            f"{repo!r} is no name of a repository",
+            expected="OWNER/NAME",
+            nearest=nearest_ids(repo),
+            notes=["a branch is said by --revision"] if "@" in repo else [],
+        ) from error
     # RuntimeError is of a transfer, with what it met as its cause, or of the transfer library;
     # ValueError tells what the Hub said of one object or of the card.
     except (HTTPError, OSError, RuntimeError, ValueError) as error:

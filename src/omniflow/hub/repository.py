@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from omniflow.connection.patience import Patience, persistently
 from omniflow.errors import UsageError
 from omniflow.hub.names import is_commit
+from omniflow.hub_access import without_secrets
 
 MAIN = "main"
+
+#: What git takes for no name of a branch.
+_NO_BRANCH = re.compile(r"^$|[\x00-\x20\x7f~^:?*\[\\#%]|\.\.|//|@\{|^[-/.]|[/.]$|\.lock$")
 
 #: Roles in an organisation that may make and write repositories.
 _WRITERS = frozenset({"admin", "write", "contributor"})
@@ -33,8 +38,8 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """Its page."""
-        return f"{self.api.endpoint}/{self.repo}"
+        """Its page, without a password that its address may have."""
+        return without_secrets(f"{self.api.endpoint}/{self.repo}")
 
 
 def open_repository(
@@ -122,6 +127,12 @@ def _named(
     if branch is not None and is_commit(branch):
         raise UsageError(
             f"{branch} is a commit, which never changes", where="--revision", expected="a branch"
+        )
+    if branch is not None and _NO_BRANCH.search(branch):
+        raise UsageError(
+            f"{branch!r} is no name of a branch",
+            where="--revision",
+            expected="a name without spaces, such as v1, or no --revision for the main branch",
         )
     if token is None and get_token() is None:
         raise UsageError(

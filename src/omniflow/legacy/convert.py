@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def convert_checkpoint(
     """
     if refiner_gate not in (None, *GATES):
         raise ConfigError("refiner_gate", refiner_gate, expected=" or ".join(GATES))
-    path, folder = Path(source).expanduser(), Path(target).expanduser()
+    path, folder = (Path(os.path.expanduser(place)) for place in (source, target))
     _check_target(folder)
     contents = read_contents(path)
     head = _head(contents, path)
