@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
+import typer.main
 
 from omniflow.version import __version__
 from omniflow_cli import cache, data, download, logs
@@ -184,6 +186,12 @@ app.command(
 )(doctor)
 
 
+@functools.cache
+def _commands() -> Callable[..., object]:
+    """All commands, made of what their functions take, which is a good part of a start."""
+    return typer.main.get_command(app)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out one command line and return its exit code; see `omniflow_cli.exits`.
 
@@ -195,7 +203,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = [token for token in arguments[:1] if not token.startswith("-")]
     with logs.shown():
         return exit_code_of(
-            lambda: app(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=arguments),
+            lambda: _commands()(
+                args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=arguments
+            ),
             command=" ".join([PROGRAM, *named]),
             as_json="--json" in arguments,
         )
