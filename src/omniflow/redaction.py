@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import os
@@ -48,7 +49,7 @@ def without_secrets(value: Any, name: str = "") -> Any:
         return {str(key): without_secrets(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(item, name) for item in value]
-    if value is not None and not isinstance(value, bool) and _NAME.match(name):
+    if value is not None and not isinstance(value, bool) and _says_secret(name):
         return HIDDEN
     return hide(value) if isinstance(value, str) else value
 
@@ -66,5 +67,10 @@ def hide(text: str) -> str:
 
 def _of_the_environment() -> list[str]:
     """Longest first, as one may be part of another."""
-    found = {value for name, value in os.environ.items() if _NAME.match(name)}
+    found = {value for name, value in os.environ.items() if _says_secret(name)}
     return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)
+
+
+@functools.lru_cache(1024)
+def _says_secret(name: str) -> bool:
+    return _NAME.match(name) is not None
