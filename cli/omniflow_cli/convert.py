@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -92,7 +93,8 @@ def convert(
         "--refiner-gate": refiner_gate,
         "--without-refiner": without_refiner,
     }
-    path = Path(source).expanduser()
+    source, out = (os.path.expanduser(place) for place in (source, out))
+    path = Path(source)
     if path.is_file() or path.suffix in (".pt", ".pth"):
         _refuse(of_folders, "a folder in the published layout")
         converted = _checkpoint(source, out, backbone, refiner_gate, without_refiner)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import keyword
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from omniflow.errors import UnknownNameError, UsageError
-from omniflow.files import check_new_folder, write_text, writing_folder
+from omniflow.files import check_name, check_new_folder, write_text, writing_folder
 from omniflow.plugins import installed_plugins
 from omniflow_cli import logs, render
 from omniflow_cli.flags import AsJson, text
@@ -22,8 +24,10 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 #: Longer ones do not fit into a line with what is written around them.
 _LONGEST = 32
 
-#: What our own distribution, and words that Python keeps, cannot be called again.
-_TAKEN = ("zoo", "omniflow")
+#: Names of our own distribution, and words that stand for something else where a name is said.
+_TAKEN = frozenset(
+    {"zoo", "omniflow", "none", "null", "true", "false", "yes", "no", "on", "off", "all"}
+)
 
 
 def new_plugin(
@@ -51,7 +55,7 @@ def new_plugin(
     """
     plugin = NewPlugin(_checked_name(name), _checked_kinds(kind or ["head"]))
     _check_names_are_free(plugin)
-    folder = Path(output_dir or plugin.distribution)
+    folder = Path(os.path.expanduser(output_dir or plugin.distribution))
     _check_folder(folder, where="--output-dir" if output_dir else _COMMAND)
     contents = plugin.files()
     with writing_folder(folder) as temporary:
@@ -75,7 +79,7 @@ def new_plugin(
     for path in sorted(contents):
         render.line(f"  {path}")
     render.line("next:")
-    render.line(f"  cd {folder} && pip install -e '.[dev]'")
+    render.line(f"  cd {shlex.quote(str(folder))} && pip install -e '.[dev]'")
     render.line("  omniflow doctor --plugins")
     render.line("  pytest")
 
@@ -88,8 +92,16 @@ def _checked_name(given: str) -> str:
     """
     name = given.removeprefix("omniflow-")
     is_right = bool(_NAME.fullmatch(name)) and len(name) <= _LONGEST
-    if is_right and name not in _TAKEN and not keyword.iskeyword(name):
+    is_word = name in _TAKEN or keyword.iskeyword(name)
+    if is_right and not is_word:
         return name
+    if is_word:
+        raise UsageError(
+            f"a plugin cannot be called {given!r}",
+            where=_COMMAND,
+            expected="a word that means nothing else",
+            nearest=[f"my-{name}"],
+        )
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", given).lower())
     near = "-".join(words).removeprefix("omniflow-").lstrip("0123456789-")[:_LONGEST].strip("-")
     is_better = bool(_NAME.fullmatch(near)) and near not in (name, *_TAKEN)
@@ -113,6 +125,7 @@ def _checked_kinds(given: list[str]) -> tuple[str, ...]:
 
 def _check_folder(folder: Path, *, where: str) -> None:
     """Refuse a folder that has something in it: nothing that a person wrote is ever replaced."""
+    check_name(folder, where=where)
     check_new_folder(folder, where=where)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(

@@ -120,6 +120,18 @@ def test_a_head_with_a_codebook_gives_its_nearest_code(convert, width, name):
     assert model.head.statistics() == {"code_perplexity": pytest.approx(30), "dead_codes": 0.0}
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "module._orig_mod."])
+def test_names_that_a_wrapper_has_changed_are_those_without_it(convert, width, wrapper):
+    head, refiner = research.TextDecoderHead(width, 24, width), research.LatentRefiner(width, 10)
+    plain, _ = convert(
+        text_decoder_head=below(wrapper, head.state_dict()),
+        latent_refiner=below(wrapper, refiner.state_dict()),
+        **{"odd\x1b[31m": 1},
+    )
+    assert (plain.head["name"], plain.refiner["name"]) == ("norm-mlp", "norm-mlp")
+    assert r"'odd\x1b[31m'" in plain.left_out
+
+
 def test_a_trained_text_output_becomes_the_linear_head(convert, width, hidden):
     layer = randomised(nn.Linear(hidden, width))
     result, model = convert(state_dict=layer.state_dict())
@@ -217,6 +229,7 @@ def with_refiner(tensors, prefix="refiner."):
     ("content", "told"),
     [
         ([1, 2], "it holds a list, expected a checkpoint of the research script"),
+        ({}, "it holds nothing, and no weights of a head"),
         ({"model": {}, "epoch": 1}, "it holds epoch, model, and no weights of a head"),
         ({"text_decoder_head": 3}, "its text_decoder_head is a int, expected named tensors"),
         ({"text_decoder_head": {}}, "its head has no weights"),
@@ -227,7 +240,7 @@ def with_refiner(tensors, prefix="refiner."):
         (head_of({**LINEAR, **NORM}), r"nothing here computes \(linear 4 to 8, norm 8\)"),
         (
             head_of(WHOLE, **{"residual_proj.weight": LINEAR["0.weight"]}),
-            "text_decoder_head.upsampler.0.weight belongs to no layer",
+            "text_decoder_head.residual_proj.weight belongs to no layer",
         ),
         (
             head_of({"0.weight": LINEAR["0.weight"]}),

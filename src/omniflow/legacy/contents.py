@@ -16,6 +16,9 @@ from omniflow.tensor_files import load_pickle, stored
 #: Entries of the file that hold weights, by what they are.
 HEAD, REFINER, TEXT_OUTPUT = "text_decoder_head", "latent_refiner", "state_dict"
 
+#: What torch puts before the names of a module that several devices train, or that is compiled.
+_WRAPPERS = ("module.", "_orig_mod.")
+
 _EXPECTED = f"a checkpoint of the research script, with {HEAD} or {TEXT_OUTPUT}"
 
 
@@ -52,7 +55,7 @@ def read_contents(path: Path) -> LegacyContents:
         raise CheckpointError(
             f"it holds a {type(content).__name__}", where=str(path), expected=_EXPECTED
         )
-    content = {str(name): value for name, value in content.items()}
+    content = {str(name): _unwrapped(value) for name, value in _unwrapped(content).items()}
     if _is_bare(content):
         content = {TEXT_OUTPUT: content}
     if isinstance(content.get(TEXT_OUTPUT), Mapping) and not _is_linear(content[TEXT_OUTPUT]):
@@ -60,7 +63,7 @@ def read_contents(path: Path) -> LegacyContents:
         content.setdefault(HEAD, content.pop(TEXT_OUTPUT))
     if HEAD not in content and TEXT_OUTPUT not in content:
         raise CheckpointError(
-            f"it holds {_listed(content)}, and no weights of a head",
+            f"it holds {_listed(content) or 'nothing'}, and no weights of a head",
             where=str(path),
             expected=_EXPECTED,
         )
@@ -71,8 +74,23 @@ def read_contents(path: Path) -> LegacyContents:
         refiner=weights[REFINER],
         text_output=weights[TEXT_OUTPUT],
         step=step if isinstance(step, int) and not isinstance(step, bool) else None,
-        left_out=tuple(name for name in content if name not in weights),
+        # Whatever a file calls them, they are shown on a line each.
+        left_out=tuple(
+            name if name.isprintable() else ascii(name) for name in content if name not in weights
+        ),
     )
+
+
+def _unwrapped(content: Any) -> Any:
+    """A mapping without what a wrapper has put before all of its names; anything else as it is."""
+    if not isinstance(content, Mapping) or not content:
+        return content
+    for wrapper in _WRAPPERS:
+        if all(isinstance(name, str) and name.startswith(wrapper) for name in content):
+            return _unwrapped(
+                {name.removeprefix(wrapper): value for name, value in content.items()}
+            )
+    return content
 
 
 def _is_bare(content: Mapping[str, Any]) -> bool:

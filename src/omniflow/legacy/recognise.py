@@ -77,8 +77,17 @@ def recognise_head(tensors: Mapping[str, Tensor], *, where: str) -> Recognised:
             where=where,
             expected="a head with or without a codebook",
         )
-    prefix = next((each for each in _HEAD_LAYERS if _all_below(each, rest)), "")
+    prefix = next(
+        (each for each in _HEAD_LAYERS if any(name.startswith(each) for name in rest)), ""
+    )
     entry = f"text_decoder_head.{prefix}"
+    for name in rest:
+        if not name.startswith(prefix):
+            raise CheckpointError(
+                f"text_decoder_head.{name} belongs to no layer that is known here",
+                where=where,
+                expected=f"{entry}NUMBER.weight and {entry}NUMBER.bias",
+            )
     layers = read_layers(_below(prefix, rest), entry=entry, where=where)
     options, state = _normed(layers, entry=entry, where=where)
     output_dim, input_dim = layers[-1].weight.shape[0], layers[0].weight.shape[1]
