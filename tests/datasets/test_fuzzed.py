@@ -156,18 +156,24 @@ def test_csv(names_stay, broken):
     assert read > 5 or not names_stay
 
 
-def test_text(tmp_path):
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv"])
+def test_text(kind, tmp_path):
     rng = random.Random(7)
-    lines = [json.dumps({"text": f"line {number}"}).encode() for number in range(COUNT)]
-    broken = [damaged(line, rng) if rng.random() < 0.5 else line for line in lines]
-    ascii_only = [bytes(byte % 128 for byte in line) for line in broken]
-    path = tmp_path / "texts.jsonl"
-    path.write_bytes(b"\n".join(ascii_only) + b"\n")
-    dataset = TextDataset(path=str(path), column="text", bad_share=1.0, **WHOLE)
-    read, reasons = outcome(dataset)
-    assert read > COUNT // 3
-    assert reasons == []
-    assert any("records skipped" in notice for notice in dataset.notices())
+    whole = {
+        "txt": "line {} wörds",
+        "jsonl": '{{"n": 1, "text": "line {} wörds"}}',
+        "csv": '"line\n{}","wörds"',
+    }[kind]
+    lines = [whole.format(number).encode() for number in range(COUNT)]
+    broken = [damaged(line, rng) if rng.random() < 0.8 else line for line in lines]
+    path = tmp_path / f"texts.{kind}"
+    path.write_bytes(b"text,more\n" * (kind == "csv") + b"\n".join(broken) + b"\n")
+    options = {"path": str(path), "column": None if kind == "txt" else "text", **WHOLE}
+    read, reasons = outcome(TextDataset(**options))
+    assert read > COUNT // 4
+    assert len(reasons) > COUNT // 5
+    assert any("is not UTF-8" in reason for reason in reasons)
+    assert outcome(TextDataset(**options, streaming=True)) == (read, reasons)
 
 
 def test_webdataset(media, tmp_path):

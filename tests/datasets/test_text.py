@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 import string
-import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -277,91 +275,42 @@ def test_a_whole_file_can_be_the_test_split(write):
         TextDataset(path=path, split="train", **options)
 
 
-# Bad records
+# Files that cannot be read
 
 
-def test_a_few_bad_records_are_skipped_and_told(write):
-    rows = [json.dumps({"text": f"row {number}"}) for number in range(300)]
-    rows[4], rows[7] = '{"text": ', '{"text": 3}'
-    dataset = TextDataset(path=write("a.jsonl", "\n".join(rows)), **EVERYTHING)
-    assert len(dataset) == 298
-    [notice] = dataset.notices()
-    assert notice.startswith("a.jsonl: 2 of 300 records skipped: line 5: not JSON (Expecting value")
-    assert notice.endswith("line 8: a number where text was expected")
-
-
-def test_too_many_bad_records_are_refused_with_the_first_few(write):
-    rows = ['{"text": "x"}'] * 90 + ["[1]"] * 3 + ['"word"', '{"other": 1}', '{"text": null}', "{"]
+def test_a_file_of_bad_records_alone_is_refused_with_the_first_few(write):
+    rows = ["[1]"] * 3 + ['"word"', '{"other": 1}', '{"text": null}', "{"]
+    path = write("a.jsonl", "\n".join(rows))
     with pytest.raises(DataError) as caught:
-        TextDataset(path=write("a.jsonl", "\n".join(rows)))
-    message = str(caught.value)
-    assert "7 of 97 records cannot be read, expected at most 0.01 of them (bad_share)" in message
-    assert "line 91: a list where an object was expected" in message
-    assert "line 94: text where an object was expected" in message
-    assert "line 95: no 'text'" in message
-    assert message.endswith("and 2 more")
-    dataset = TextDataset(path=write("a.jsonl", "\n".join(rows)), bad_share=0.1, **EVERYTHING)
-    assert len(dataset) == 90
+        TextDataset(path=path, column="other")
+    assert str(caught.value).splitlines() == [
+        f"{path}: none of 7 records can be read, expected texts",
+        *(f"  line {line}: a list where an object was expected" for line in (1, 2, 3)),
+        "  line 4: text where an object was expected",
+        "  line 5: a number where text was expected",
+        "  and 2 more",
+    ]
+    with pytest.raises(DataError, match="none of 7 records can be read"):
+        list(TextDataset(path=path, column="other", streaming=True).records())
 
 
-def test_half_a_surrogate_pair_is_a_bad_record(write):
+def test_half_a_surrogate_pair_is_no_text(write):
     path = write("a.jsonl", '{"text": "\\ud83d"}\n')
     with pytest.raises(DataError, match="line 1: half of a surrogate pair"):
         TextDataset(path=path)
 
 
-def test_json_nested_without_end_is_a_bad_record(write):
+def test_json_nested_without_end_is_no_text(write):
     with pytest.raises(DataError, match="line 1: JSON that cannot be read"):
         TextDataset(path=write("a.jsonl", "[" * 200_000))
 
 
-def test_a_csv_row_of_another_length_is_a_bad_record(write):
-    with pytest.raises(DataError, match="line 3: 3 fields, the header has 2"):
-        TextDataset(path=write("a.csv", "n,text\n1,a\n2,b,c\n"))
-
-
-def test_a_csv_quote_that_never_closes_is_not_one_bad_record(write):
-    path = write("a.csv", "text\n" + lines(300) + '"open\n' + lines(300))
+@pytest.mark.parametrize("header", [b'"text\n', b"te\xffxt\n", b'"te"xt\n'])
+def test_a_header_that_cannot_be_read_is_no_bad_record(write, header):
+    path = write("a.csv", header + lines(300).encode())
     with pytest.raises(DataError) as caught:
         TextDataset(path=path)
-    assert str(caught.value) == f"{path}:302: a quote opens here and is never closed"
-
-
-def test_missing_rows_of_parquet_are_bad_records(write_parquet):
-    path = write_parquet({"text": ["row", None] + ["row"] * 198})
-    dataset = TextDataset(path=path, **EVERYTHING)
-    assert len(dataset) == 199
-    assert dataset.notices() == [
-        "rows.parquet: 1 of 200 records skipped: line 2: nothing where text was expected"
-    ]
-
-
-# Files that cannot be read
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "told"),
-    [
-        ("a.txt", "{}\n", "line 5: 8388609 bytes, expected at most 1048576"),
-        ("a.jsonl", '{{"text": "{}"}}\n', "line 5: 8388621 bytes, expected at most 1048576"),
-        ("a.csv", "{}\n", "line 5: not CSV (field larger than field limit (131072))"),
-    ],
-)
-@pytest.mark.parametrize("streaming", [False, True])
-def test_a_line_without_end_is_one_bad_record_and_not_held(write, name, line, told, streaming):
-    texts = ["text", "one", "two", "three", "ä" * (4 << 20), "four", "five"]
-    path = write(name, "".join(map(line.format, texts)))
-    options = {"streaming": streaming, "validation_share": 0, "test_share": 0}
-    with pytest.raises(DataError, match="1 of [67] records cannot be read") as caught:
-        list(TextDataset(path=path, **options).records())
-    assert told in str(caught.value)
-    tracemalloc.start()
-    dataset = TextDataset(path=path, bad_share=1, **options)
-    got = [dataset.decode(record).text for record in dataset.records()]
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert [text for text in got if text != "text"] == ["one", "two", "three", "four", "five"]
-    assert most < 6 << 20
+    assert f"{path}:1: the header cannot be read (" in str(caught.value)
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -372,6 +321,32 @@ def test_bytes_that_are_not_utf8_are_located(write, mark):
     assert str(caught.value).splitlines()[0] == (
         f"{path}:2: byte 0xf6 at position {7 + len(mark)} is not UTF-8, expected text in UTF-8"
     )
+    assert "so are 1 of 2 lines: they are in another encoding" in str(caught.value)
+    assert "iconv -f LATIN1 -t UTF-8" in str(caught.value)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "mark", "message"),
+    [
+        ("latin-1", "", "so are 600 of 1000 lines: they are in another encoding"),
+        ("gb18030", "", "so are 600 of 1000 lines"),
+        ("utf-16", "", "is in UTF-16, by its first bytes"),
+        ("utf-32", "", "is in UTF-32, by its first bytes"),
+        ("utf-16-be", "\ufeff", "is in UTF-16, by its first bytes"),
+        ("utf-16-le", "", "is in UTF-16LE, by its zero bytes"),
+        ("utf-16-be", "", "is in UTF-16BE, by its zero bytes"),
+    ],
+)
+def test_a_file_in_another_encoding_is_refused_whole(write, encoding, mark, message, streaming):
+    prose = "".join(
+        f"Der Satz Nummer {n} ist {'schön' if n % 5 < 3 else 'lang'}\n\n" for n in range(3000)
+    )
+    path = write("a.txt", (mark + prose).encode(encoding))
+    with pytest.raises(DataError) as caught:
+        next(iter(TextDataset(path=path, streaming=streaming, **EVERYTHING).records(999)))
+    assert message in str(caught.value)
+    assert "expected text in UTF-8" in str(caught.value)
     assert "iconv" in str(caught.value)
 
 
@@ -433,7 +408,6 @@ def test_a_suffix_may_be_in_capitals(write):
         ({"seed": "x"}, "seed is 'x', expected a whole number >= 0"),
         ({"test_share": 1.5}, "test_share is 1.5, expected a number in [0, 1]"),
         ({"validation_share": -0.1}, "validation_share is -0.1, expected a number in [0, 1]"),
-        ({"bad_share": True}, "bad_share is True, expected a number in [0, 1]"),
         (
             {"validation_share": 0.6, "test_share": 0.5},
             "test_share is 0.5, expected at most 1 together with validation_share, which is 0.6",

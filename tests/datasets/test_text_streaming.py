@@ -73,18 +73,6 @@ def test_lengths_are_told_without_reading(tmp_path):
         assert first < second < third == 50
 
 
-def test_bad_records_of_a_stream_are_judged_as_they_come(tmp_path):
-    path = tmp_path / "a.jsonl"
-    good = ['{"text": "good"}'] * 4000
-    path.write_text("\n".join([*good, *["bad"] * 100, *good]))
-    options = {"validation_share": 0.0, "test_share": 0.0, "streaming": True}
-    records = TextDataset(path=str(path), **options).records()
-    assert sum(1 for _ in islice(records, 4000)) == 4000
-    with pytest.raises(DataError, match=r"41 of 4041 records cannot be read(.|\n)*line 4001: "):
-        next(records)
-    assert len(list(TextDataset(path=str(path), bad_share=0.05, **options))) == 8000
-
-
 def test_a_file_that_has_changed_is_not_misread(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("first\nsecond\n")

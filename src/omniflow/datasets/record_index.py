@@ -17,7 +17,7 @@ from omniflow.errors import DataError
 MOST_BYTES = 1 << 20
 
 #: What may be read twice, in all, after quotes that are never closed.
-_MOST_READ_AGAIN = 64 << 20
+MOST_READ_AGAIN = 64 << 20
 
 _MARK = b"\xef\xbb\xbf"
 
@@ -108,7 +108,7 @@ class RecordIndex:
         if end is End.CLOSED or count == 1:
             return size, count
         self._read_again += size
-        if self._read_again > _MOST_READ_AGAIN:
+        if self._read_again > MOST_READ_AGAIN:
             raise DataError(
                 "a quote opens here and is never closed, as several do before",
                 where=f"{self.path}:{line}",

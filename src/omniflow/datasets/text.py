@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from omniflow.datasets.shares import SplitShares, require_share
+from omniflow.datasets.shares import SplitShares
 from omniflow.datasets.splits import require_split
 from omniflow.datasets.text_files import open_text_file
-from omniflow.datasets.text_index import TextIndex, TextRules, index_texts
-from omniflow.datasets.text_stream import TextStream, problems_told, too_many_bad
-from omniflow.errors import ConfigError, UnknownLengthError
+from omniflow.datasets.text_index import TextIndex, TextRules, index_texts, nothing_readable
+from omniflow.datasets.text_stream import TextStream
+from omniflow.errors import ConfigError, RecordError, UnknownLengthError
 from omniflow.interfaces.dataset import Dataset, Sample
 
 #: Records of a stream that are looked at to find its column.
@@ -26,7 +26,9 @@ class TextDataset(Dataset):
     Texts are used as they are, blank ones skipped. The split of a text depends on a hash of its
     words and `seed` alone: equal texts never stand in two splits, and adding lines to the file
     moves no other line. Only where that leaves a split of a small file empty does it get the one
-    text whose hash lies nearest; `notices` says so.
+    text whose hash lies nearest; `notices` says so. A record that holds no text (bytes that are not
+    UTF-8, a line that is no JSON, a value of another type) raises `RecordError`; its split depends
+    on a hash of its bytes, of its number in a .parquet file.
 
     No text is held in memory, but those of a .parquet file. Opening a file reads it once, to find
     where its texts are; streamed, it is read as training goes on, to its end again and again.
@@ -40,14 +42,14 @@ class TextDataset(Dataset):
         max_chars: Longer texts are cut to this length, and counted in `notices`.
         validation_share: Share of the texts held out for validation, in [0, 1].
         test_share: Share of the texts held out for testing, in [0, 1].
-        bad_share: Share of records that may be unreadable before the file is refused, in [0, 1].
         seed: Another seed, another split.
         streaming: Read the file as it comes: training begins at once, shuffles within
             `training.shuffle_block` texts, and needs `training.max_steps`.
 
     Raises:
         ConfigError: If an option cannot have its value.
-        DataError: If the file cannot be read, or has fewer different texts than splits.
+        DataError: If the file cannot be read, is in another encoding than UTF-8, or has fewer
+            different texts than splits.
         UnknownNameError: If the file has no such column.
     """
 
@@ -61,14 +63,12 @@ class TextDataset(Dataset):
         max_chars: int = 2000,
         validation_share: float = 0.05,
         test_share: float = 0.05,
-        bad_share: float = 0.01,
         seed: int = 0,
         streaming: bool = False,
     ) -> None:
         _require_whole("min_chars", min_chars, least=1)
         _require_whole("max_chars", max_chars, least=min_chars)
         _require_whole("seed", seed, least=0)
-        require_share("bad_share", bad_share)
         self._shares = SplitShares(validation_share, test_share)
         self.path = Path(path).expanduser()
         self.split = require_split(split, self.splits, where=str(path))
@@ -78,11 +78,11 @@ class TextDataset(Dataset):
         self._file = open_text_file(self.path, column, _LOOKED_AT if streaming else None)
         rules = TextRules(min_chars, max_chars, seed)
         if streaming:
-            self._stream = TextStream(self._file, self.path, rules, self._stretch(None), bad_share)
+            self._stream = TextStream(self._file, self.path, rules, self._stretch(None))
         else:
             self._index = index_texts(self._file, column, rules)
-            self._judge(self._index, bad_share, rules)
-            low, high = self._stretch(np.unique(self._index.places))
+            self._tell(self._index, rules)
+            low, high = self._stretch(self._index.text_places)
             is_ours = (low <= self._index.places) & (self._index.places < high)
             self._chosen = np.flatnonzero(is_ours).astype(np.int32)
 
@@ -97,22 +97,32 @@ class TextDataset(Dataset):
         if not 0 <= index < len(self._chosen):
             raise IndexError(f"index {index} is not in [0, {len(self._chosen)})")
         place = self._chosen[index]
-        offset, size = int(self._index.offsets[place]), int(self._index.sizes[place])
-        text = self._file.read(offset, size)[: self._max_chars]
-        return self._sample(int(self._index.lines[place]), text)
+        line, offset = int(self._index.lines[place]), int(self._index.offsets[place])
+        size = int(self._index.sizes[place])
+        if not size:
+            raise RecordError(self._id(line), self._file.problem_at(line, offset))
+        return self._sample(line, self._file.read(offset, size)[: self._max_chars])
 
     def records(self, start: int = 0) -> Iterator[Any]:
-        """Lines and texts of a stream, positions otherwise."""
+        """Texts of a stream with their lines, positions otherwise."""
         return self._stream.records(start) if self.is_streaming else super().records(start)
 
     def decode(self, record: Any) -> Sample:
         """The sample of a record."""
-        return self._sample(*record) if self.is_streaming else self[record]
+        if not self.is_streaming:
+            return self[record]
+        line, text, problem = record
+        if problem is not None:
+            raise RecordError(self._id(line), problem)
+        return self._sample(line, text)
 
     def length_of(self, record: Any) -> int:
-        """Characters of a text that is streamed; else bytes of its record, which are at hand."""
+        """Characters of a text that is streamed; else bytes of its record, which are at hand.
+
+        0 for a bad record.
+        """
         if self.is_streaming:
-            return len(record[1])
+            return len(record.text)
         return min(int(self._index.sizes[self._chosen[record]]), self._max_chars)
 
     def column_roles(self) -> dict[str, str | None]:
@@ -120,21 +130,26 @@ class TextDataset(Dataset):
         return self._file.column_roles()
 
     def notices(self) -> list[str]:
-        """What was skipped, cut or moved, and where."""
+        """What is bad, left out, cut or moved, and where."""
         return list(self._notices)
 
     def _sample(self, line: int, text: str) -> Sample:
-        return Sample(id=f"{self.path.stem}:{line}", text=text, references=(text,))
+        return Sample(id=self._id(line), text=text, references=(text,))
 
-    def _judge(self, index: TextIndex, bad_share: float, rules: TextRules) -> None:
-        """Refuse a file with too many bad records; tell of a few, and of what was left out."""
+    def _id(self, line: int) -> str:
+        return f"{self.path.stem}:{line}"
+
+    def _tell(self, index: TextIndex, rules: TextRules) -> None:
+        """Put down what is bad, left out and cut; refuse a file in which nothing can be read."""
         name, bad = self.path.name, index.bad
-        total = bad + index.short + len(index.lines)
-        if bad > bad_share * total:
-            raise too_many_bad(self.path, bad, total, bad_share, index.problems)
+        total = index.short + len(index.lines)
+        if bad and bad == total:
+            raise nothing_readable(self.path, bad, index.problems)
         if bad:
-            told = "; ".join(problems_told(bad, index.problems))
-            self._notices.append(f"{name}: {bad} of {total} records skipped: {told}")
+            self._notices.append(
+                f"{name}: {bad} of {total} records cannot be read, the first one in "
+                f"{index.problems[0]}"
+            )
         if index.short:
             self._notices.append(
                 f"{name}: {index.short} texts of less than {rules.min_chars} characters left out"

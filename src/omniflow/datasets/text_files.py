@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from omniflow.datasets.text_lines import CsvFile, JsonLinesFile, PlainFile
+from omniflow.datasets.text_csv import CsvFile
+from omniflow.datasets.text_lines import JsonLinesFile, PlainFile
 from omniflow.datasets.text_parquet import ParquetFile
 from omniflow.datasets.text_record import TextFile, unreadable
 from omniflow.errors import DataError, closest

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from omniflow.datasets.splits import text_place
+from omniflow.errors import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omniflow.datasets.text_record import TextFile
 
 #: Problems that are kept for messages.
@@ -42,16 +45,16 @@ class TextRules:
 
 
 class TextIndex:
-    """The texts of a file: 24 bytes each, whatever their length.
+    """The texts of a file, and its bad records: 24 bytes each, whatever their length.
 
     Args:
         file: The file, which is read to its end.
         rules: What is left out and cut.
 
     Attributes:
-        lines: Line of each text.
+        lines: Line of each record.
         offsets: Where it begins in the file.
-        sizes: Bytes of its record.
+        sizes: Its bytes; 0 for a bad one.
         places: Where it stands in [0, 1), by a hash.
         short: How many were left out.
         cut: How many were cut; `first_cut` is the line of the first.
@@ -67,22 +70,29 @@ class TextIndex:
                 self.bad += 1
                 if self.bad <= BAD_SHOWN:
                     self.problems.append(f"line {found.line}: {found.problem}")
-                continue
-            text = rules.cut(found.text)
-            if text is None:
-                self.short += found.text is not None
-                continue
-            if found.text is not None and len(found.text) > len(text):
-                self.cut += 1
-                self.first_cut = self.first_cut or found.line
+                text, size = found.content, 0
+            else:
+                cut = rules.cut(found.text)
+                if cut is None:
+                    self.short += found.text is not None
+                    continue
+                if found.text is not None and len(found.text) > len(cut):
+                    self.cut += 1
+                    self.first_cut = self.first_cut or found.line
+                text, size = cut, found.size
             lines.append(found.line)
             offsets.append(found.offset)
-            sizes.append(found.size)
+            sizes.append(size)
             places.append(rules.place(text))
         self.lines = np.frombuffer(lines, dtype=np.int32)
         self.offsets = np.frombuffer(offsets, dtype=np.int64)
         self.sizes = np.frombuffer(sizes, dtype=np.int32)
         self.places = np.frombuffer(places, dtype=np.float64)
+
+    @property
+    def text_places(self) -> Any:
+        """Where texts stand, sorted, each place once; bad records move no bounds of splits."""
+        return np.unique(self.places[self.sizes > 0])
 
 
 #: Indices in use: the splits of a file share one.
@@ -97,3 +107,20 @@ def index_texts(file: TextFile, column: str | None, rules: TextRules) -> TextInd
         index = TextIndex(file, rules)
         _IN_USE[key] = index
     return index
+
+
+def nothing_readable(path: Path, bad: int, problems: list[str]) -> DataError:
+    """What to say of a file with bad records alone.
+
+    Args:
+        path: The file.
+        bad: How many there are.
+        problems: What is wrong with the first few.
+    """
+    more = [f"and {bad - len(problems)} more"] if bad > len(problems) else []
+    return DataError(
+        f"none of {bad} records can be read",
+        where=str(path),
+        expected="texts",
+        notes=[*problems, *more],
+    )

@@ -8,7 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from omniflow.datasets.text_columns import choose_column, not_text
-from omniflow.datasets.text_record import Found, TextFile, found_value, not_utf8, unreadable
+from omniflow.datasets.text_record import (
+    Found,
+    TextFile,
+    found_value,
+    has_changed,
+    not_utf8,
+    unreadable,
+)
 from omniflow.errors import DataError
 
 
@@ -32,13 +39,10 @@ class ParquetFile(TextFile):
                     for batch in source.iter_batches(row_groups=[group], columns=[column]):
                         for value in batch.column(0):
                             if row >= offset:
-                                yield found_value(row + 1, row, 1, value.as_py())
+                                yield _found(row, value)
                             row += 1
         except OSError as error:
             raise unreadable(self.path, error) from error
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise not_utf8(self.path, row + 1, byte, error.start) from error
         except arrow.ArrowException as error:
             raise DataError(
                 f"not a readable .parquet file ({error})", where=str(self.path)
@@ -48,6 +52,13 @@ class ParquetFile(TextFile):
         """The text of a row."""
         text: str = self._held[offset].as_py()
         return text
+
+    def problem_at(self, line: int, offset: int) -> str:
+        """What is wrong with a row."""
+        problem = _found(offset, self._held[offset]).problem
+        if problem is None:
+            raise has_changed(self.path)
+        return problem
 
     def column_roles(self) -> dict[str, str | None]:
         """The columns of the table."""
@@ -69,6 +80,15 @@ class ParquetFile(TextFile):
         if column not in of_text:
             raise not_text(self.path, column, str(types[column]), of_text)
         return column
+
+
+def _found(row: int, value: Any) -> Found:
+    """A row, from 0, by the value of its column; its number is all that tells bad ones apart."""
+    content = f"row {row + 1}"
+    try:
+        return found_value(row + 1, row, 1, value.as_py(), content)
+    except UnicodeDecodeError as error:
+        return Found(row + 1, row, 1, None, not_utf8(error), content)
 
 
 def _is_text_type(kind: Any) -> bool:

@@ -21,7 +21,8 @@ class Found(NamedTuple):
         offset: Where it begins: a byte of the file, or a row of a .parquet file.
         size: Its bytes, or 1 for a row.
         text: Its text.
-        problem: What is wrong with it; it has no text then.
+        problem: What is wrong with it, in one line; it has no text then.
+        content: What a split is drawn for it by, where it has a problem.
     """
 
     line: int
@@ -29,6 +30,7 @@ class Found(NamedTuple):
     size: int
     text: str | None
     problem: str | None = None
+    content: str = ""
 
 
 class TextFile(ABC):
@@ -55,7 +57,8 @@ class TextFile(ABC):
         """Every record from a place on where one begins.
 
         Raises:
-            DataError: If the file is not UTF-8 or cannot be read, or its column holds no text.
+            DataError: If the file cannot be read, is in another encoding, or its column holds no
+                text.
             UnknownNameError: If there is no such column.
         """
 
@@ -71,6 +74,14 @@ class TextFile(ABC):
             DataError: If the file has changed since it was opened.
         """
 
+    @abstractmethod
+    def problem_at(self, line: int, offset: int) -> str:
+        """What is wrong with the record that begins there, which was found to have a problem.
+
+        Raises:
+            DataError: If the file has changed since it was opened.
+        """
+
 
 def state_of(path: Path | int) -> tuple[int, int]:
     """Size of a file and time of its last change; `path` may be the number of an open one."""
@@ -78,10 +89,12 @@ def state_of(path: Path | int) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def found_value(line: int, offset: int, size: int, value: object) -> Found:
-    """A record whose column holds some value."""
+def found_value(line: int, offset: int, size: int, value: object, content: str) -> Found:
+    """A record whose column holds some value; `content` as in `Found`."""
     problem = _problem_of(value)
-    return Found(line, offset, size, None if problem else usable_text(value), problem)
+    if problem is not None:
+        return Found(line, offset, size, None, problem, content)
+    return Found(line, offset, size, usable_text(value))
 
 
 def _problem_of(value: object) -> str | None:
@@ -102,14 +115,18 @@ def unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"cannot be read ({error.strerror or error})", where=str(path))
 
 
-def not_utf8(path: Path, line: int, byte: int, position: int) -> DataError:
-    """What to say of a byte that stands where text cannot have it."""
+def has_changed(path: Path) -> DataError:
+    """What to say of a file that is another one than was opened."""
     return DataError(
-        f"byte 0x{byte:02x} at position {position} is not UTF-8",
-        where=f"{path}:{line}",
-        expected="text in UTF-8",
-        notes=["convert it, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"],
+        "has changed since it was opened",
+        where=str(path),
+        expected="a file that stays as it is during a run",
     )
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """What to say of a record with a byte that stands where text cannot have it."""
+    return f"byte 0x{error.object[error.start]:02x} is not UTF-8"
 
 
 def _is_whole(text: str) -> bool:
