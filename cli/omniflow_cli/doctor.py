@@ -60,8 +60,8 @@ def _show_plugins(found: dict[str, Any]) -> None:
     _heading("plugins")
     _plugin_table(found["plugins"])
     if found["components"]:
-        _heading("components of plugins")
-        render.table(
+        render.line("[components of plugins]")
+        render.headed_table(
             ("kind", "name", "distribution", "import time", "options"),
             [
                 (
@@ -81,7 +81,7 @@ def _show_plugins(found: dict[str, Any]) -> None:
 
 
 def _plugin_table(plugins: list[dict[str, Any]]) -> None:
-    render.table(
+    render.headed_table(
         (
             "plugin",
             "distribution",
@@ -112,7 +112,6 @@ def _plugin_table(plugins: list[dict[str, Any]]) -> None:
 def _conclude(found: dict[str, Any]) -> None:
     for conflict in found["conflicts"]:
         render.line(f"claimed twice: {conflict}")
-    render.line()
     for problem in found["problems"]:
         render.line(f"problem: {problem}")
     if not found["problems"]:

@@ -1,6 +1,7 @@
 """doctor, and an `omniflow` that is not ours."""
 
 import json
+import re
 
 import pytest
 
@@ -45,6 +46,9 @@ def test_all_is_well_in_plain_lines_where_nothing_is_wrong(omniflow):
     outcome = omniflow("doctor")
     assert outcome.out.splitlines()[-1] == "all is well"
     assert outcome.code == 0
+    # What is pasted into a report says what its figures are.
+    columns = ["plugin", "distribution", "status", "API", "components", "run hooks", "load time"]
+    assert re.search(" +".join(columns), outcome.out)
 
 
 def test_the_unrelated_distribution_beside_ours_is_a_problem(omniflow, stranger, monkeypatch):
