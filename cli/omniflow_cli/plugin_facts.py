@@ -10,7 +10,7 @@ from typing import Any
 
 from omniflow.errors import OmniFlowError
 from omniflow.plugins import DISTRIBUTION, PluginReport, Plugins, supported_api_versions
-from omniflow.registry import Component, Registry
+from omniflow.registry import Component, Origin, Registry
 from omniflow.version import __version__
 
 #: Loading a plugin is part of every command; above this it is told.
@@ -128,15 +128,25 @@ def _notes_on(report: PluginReport) -> list[str]:
 
 def _unmet(report: PluginReport) -> list[str]:
     """Requirements on this library that the installed release does not meet."""
-    from packaging.requirements import Requirement
-
     try:
         listed = requires(report.origin.distribution) or []
     except PackageNotFoundError:
         return []
-    return [
-        f"{report.origin} requires {requirement}, found: {__version__}"
-        for requirement in map(Requirement, listed)
-        if requirement.name == DISTRIBUTION
-        and not requirement.specifier.contains(__version__, prereleases=True)
-    ]
+    return [problem for text in listed if (problem := _unmet_by(text, report.origin))]
+
+
+def _unmet_by(text: str, origin: Origin) -> str | None:
+    """What is wrong with one requirement; None where nothing is, or it is on something else."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.utils import canonicalize_name
+
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return f"{origin} requires {text!r}, which cannot be read"
+    is_ours = canonicalize_name(requirement.name) == DISTRIBUTION
+    # Those of an extra are of nobody who did not ask for it.
+    is_due = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    if not is_ours or not is_due or requirement.specifier.contains(__version__, prereleases=True):
+        return None
+    return f"{origin} requires {requirement}, found: {__version__}"

@@ -16,19 +16,27 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    distributions,
+    entry_points,
+)
 
 import pluggy
 
 from omniflow.errors import PluginError
 from omniflow.hooks import LIFECYCLE, PROJECT, Hooks, Subscriber
 from omniflow.hooks import hookimpl as hookimpl
-from omniflow.registry import Component, Origin, Registry, missed_name
+from omniflow.registry import Component, Origin, Registry, missed_name, said_by
 from omniflow.version import __version__
 
 DISTRIBUTION = "omniflow-zoo"
@@ -157,17 +165,50 @@ def load_plugins(
 def entry_point_sources() -> list[PluginSource]:
     """The plugins of the installed distributions, in order of distribution and name."""
     sources = {}
-    for entry_point in entry_points(group=PROJECT):
-        distribution = entry_point.dist
-        origin = (
-            Origin(distribution.name, distribution.version)
-            if distribution is not None
-            else Origin("unknown", "0")
-        )
-        sources[(origin.distribution, entry_point.name)] = PluginSource(
-            entry_point.name, origin, entry_point.load
-        )
+    for entry_point, distribution in _entry_points():
+        origin = _origin_of(distribution)
+        if isinstance(entry_point, Exception):
+            source = PluginSource(origin.distribution, origin, partial(_raise, entry_point))
+        else:
+            source = PluginSource(entry_point.name, origin, entry_point.load)
+        sources[(origin.distribution, source.name)] = source
     return [sources[key] for key in sorted(sources)]
+
+
+def _entry_points() -> list[tuple[EntryPoint | Exception, Distribution | None]]:
+    """Those of plugins; of a distribution whose list cannot be read, the reason."""
+    try:
+        return [(found, found.dist) for found in entry_points(group=PROJECT)]
+    # One malformed file anywhere makes all of them unreadable at once.
+    except Exception:  # noqa: BLE001
+        return [pair for each in distributions() for pair in _entry_points_of(each)]
+
+
+def _entry_points_of(
+    distribution: Distribution,
+) -> list[tuple[EntryPoint | Exception, Distribution | None]]:
+    try:
+        return [(found, distribution) for found in distribution.entry_points.select(group=PROJECT)]
+    except Exception as error:  # noqa: BLE001
+        is_plugin = f"[{PROJECT}]" in (distribution.read_text("entry_points.txt") or "")
+        problem = PluginError("its entry_points.txt cannot be read", expected="lines NAME = MODULE")
+        problem.__cause__ = error
+        return [(problem, distribution)] if is_plugin else []
+
+
+def _raise(error: Exception) -> object:
+    raise error
+
+
+def _origin_of(distribution: Distribution | None) -> Origin:
+    """Whose it is; a damaged installation does not say."""
+    try:
+        if distribution is None:
+            return Origin("unknown", "0")
+        facts = distribution.metadata
+        return Origin(facts["Name"] or "unknown", facts["Version"] or "0")
+    except (KeyError, TypeError, PackageNotFoundError):
+        return Origin("unknown", "0")
 
 
 def _builtin_source() -> PluginSource:
@@ -179,17 +220,20 @@ def _builtin_source() -> PluginSource:
 def _load(source: PluginSource, registry: Registry, *, strict: bool) -> PluginReport:
     started = time.perf_counter()
     try:
-        contents = _contents_of(source)
+        # Whatever a stranger's module prints while it is imported is no output of a command.
+        with redirect_stdout(sys.stderr):
+            contents = _contents_of(source)
         registry.add(contents.components)
     except KeyboardInterrupt:
         raise
     # A stranger's import may raise anything, an exit or a panic of a compiled extension included;
     # nothing of it may get out.
     except BaseException as error:
+        told = said_by(error)
         if strict:
-            raise PluginError(f"plugin {source.name} of {source.origin} fails: {error}") from error
-        reason = str(error) if isinstance(error, PluginError) else missed_name(error)
-        reason = reason or f"{type(error).__name__}: {error}"
+            raise PluginError(f"plugin {source.name} of {source.origin} fails: {told}") from error
+        reason = told if isinstance(error, PluginError) else missed_name(error)
+        reason = reason or f"{type(error).__name__}: {told}"
         return PluginReport(
             source.name,
             source.origin,

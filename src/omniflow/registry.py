@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -67,10 +69,14 @@ class Component:
             return self.target
         module_name, _, attribute = self.target.partition(":")
         try:
-            loaded = getattr(import_module(module_name), attribute)
+            with redirect_stdout(sys.stderr):
+                loaded = getattr(import_module(module_name), attribute)
         # A stranger's import may raise anything; whatever it is, it is this component's fault.
         except (Exception, SystemExit) as error:
-            reason = missed_name(error) or str(error) or type(error).__name__
+            kind, told = type(error).__name__, said_by(error)
+            reason = missed_name(error) or told or kind
+            if isinstance(error, SystemExit):
+                reason = f"{kind}: {told}"
             raise PluginError(
                 f"{self.kind} {self.name!r} of {self.origin} cannot be imported ({reason})",
                 expected=f"a class at {self.target}",
@@ -188,11 +194,19 @@ class Registry:
         return kind
 
 
+def said_by(error: BaseException) -> str:
+    """The text of a stranger's exception, which may fail to say any."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001
+        return "it cannot say what went wrong"
+
+
 def missed_name(error: BaseException) -> str | None:
     """What a plugin could not import of ours, as a reason; None for every other error."""
     if not isinstance(error, ImportError):
         return None
-    found = re.match(_MISSED, str(error))
+    found = re.match(_MISSED, said_by(error))
     if not found:
         return None
     name = f"{found['owner']}.{found['name']}" if found["name"] else found["module"]

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
+from omniflow.registry import Origin
 from omniflow.version import __version__
+from omniflow_cli import plugin_facts
 
 
 @pytest.fixture
@@ -91,3 +93,21 @@ def test_a_password_in_the_endpoint_is_not_shown():
         "https://***@mirror.example/a@b"
     )
     assert without_secrets("https://mirror.example") == "https://mirror.example"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "expected"),
+    [
+        ("OmniFlow_Zoo>=9", "omniflow-acme 1 requires OmniFlow_Zoo>=9, found"),
+        (
+            "omniflow-zoo (>>1)",
+            "omniflow-acme 1 requires 'omniflow-zoo (>>1)', which cannot be read",
+        ),
+        ("omniflow-zoo>=9; extra == 'dev'", None),
+        ("omniflow-zoo>=0", None),
+        ("torch>=99", None),
+    ],
+)
+def test_requirements_on_this_library_are_read_as_pip_reads_them(requirement, expected):
+    told = plugin_facts._unmet_by(requirement, Origin("omniflow-acme", "1"))
+    assert told == expected or told.startswith(expected)

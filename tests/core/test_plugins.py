@@ -326,3 +326,48 @@ def test_installed_plugins_are_found_by_their_entry_points(tmp_path, monkeypatch
     monkeypatch.delitem(sys.modules, "omniflow_stranger_plugin", raising=False)
     plugins = load_plugins(entry_point_sources(), environ={"OMNIFLOW_ENABLE_PLUGINS": "stranger"})
     assert plugins.registry.get("head", "strange").origin == Origin("omniflow-stranger", "2.1")
+
+
+def installed(folder, name, entry_points, metadata=None):
+    """Put the metadata of a distribution into a folder."""
+    facts = folder / f"{name.replace('-', '_')}-2.1.dist-info"
+    facts.mkdir()
+    told = f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.1\n" if metadata is None else metadata
+    (facts / "METADATA").write_text(told)
+    (facts / "entry_points.txt").write_text(entry_points)
+
+
+def test_a_malformed_list_of_one_distribution_hides_no_other(tmp_path, monkeypatch):
+    installed(tmp_path, "some-tool", "[console_scripts]\nnothing\n")
+    installed(tmp_path, "omniflow-damaged", "[omniflow]\nnothing\n")
+    installed(tmp_path, "omniflow-nameless", "[omniflow]\nmine = nowhere\n", "Version: 2.1\n")
+    installed(tmp_path, "omniflow-whole", "[omniflow]\nwhole = omniflow.builtins\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {str(each.origin): each for each in entry_point_sources()}
+    assert "some-tool 2.1" not in found
+    assert {"omniflow-whole 2.1", "unknown 2.1"} <= found.keys()
+    damaged = load_plugins([found["omniflow-damaged 2.1"]], environ=NOTHING)
+    assert "its entry_points.txt cannot be read" in damaged.failures[0].reason
+
+
+def test_what_a_plugin_prints_is_no_output_of_a_command(capsys):
+    def load():
+        print("hello")  # noqa: T201
+        return plugin("x")
+
+    load_plugins([PluginSource("loud", Origin("omniflow-loud", "1"), load)], environ=NOTHING)
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "hello\n")
+
+
+def test_an_exception_that_cannot_be_told_is_told_by_its_type():
+    class SilentError(Exception):
+        def __str__(self):
+            raise ValueError
+
+    def load():
+        raise SilentError
+
+    broken = PluginSource("broken", Origin("omniflow-broken", "1"), load)
+    [failure] = load_plugins([broken], environ=NOTHING).failures
+    assert failure.reason == "SilentError: it cannot say what went wrong"
