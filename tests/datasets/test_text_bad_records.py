@@ -188,3 +188,26 @@ def test_a_file_that_has_changed_is_not_misread(tmp_path):
     path.write_text('{"text": "first"}\n\n\n\n\nbad\n')
     with pytest.raises(DataError, match="has changed since it was opened"):
         dataset[1]
+
+
+def test_as_many_lines_in_utf8_speak_for_it(tmp_path):
+    path = tmp_path / "a.txt"
+    lines = ["schön", "süß"] * 20
+    path.write_bytes(
+        b"\n".join(
+            line.encode(code) for line, code in zip(lines, ["utf-8", "latin-1"] * 20, strict=True)
+        )
+    )
+    texts, reasons = outcome(TextDataset(path=str(path), **EVERYTHING))
+    assert set(texts.values()) == {"schön"}
+    assert len(texts) == len(reasons) == 20
+
+
+def test_empty_rows_of_parquet_are_spread_over_the_splits(tmp_path):
+    texts = [f"row {number}" if number % 2 else None for number in range(600)]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet")
+    path = str(tmp_path / "a.parquet")
+    counts = [len(outcome(TextDataset(path=path, split=split))[1]) for split in SPLITS]
+    assert sum(counts) == 300
+    assert counts[0] > 240
+    assert min(counts) > 4
