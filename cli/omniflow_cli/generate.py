@@ -180,7 +180,7 @@ def generate(
         ]
     processes.leave()
     if processes.is_main:
-        _tell_all(summaries, as_json=as_json)
+        _tell_all(summaries, is_blind=_is_blind(asked), as_json=as_json)
     return OK
 
 
@@ -284,7 +284,12 @@ def _written(
         raise
 
 
-def _tell_all(summaries: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _is_blind(asked: Asked) -> bool:
+    """Whether nothing that a prediction is compared with reaches the model."""
+    return asked.task.given == asked.task.made == ("text",) and asked.options.noise_level == 1
+
+
+def _tell_all(summaries: Sequence[dict[str, Any]], *, is_blind: bool, as_json: bool) -> None:
     made = [summary.pop("_made") for summary in summaries]
     for one in made:
         for left_out in one.skipped[:SKIPPED_SHOWN]:
@@ -295,10 +300,12 @@ def _tell_all(summaries: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         render.as_json(summaries[0] if len(summaries) == 1 else {"outputs": summaries})
         return
     for summary, one in zip(summaries, made, strict=True):
-        _show(summary, one.records)
+        _show(summary, one.records, is_blind=is_blind)
 
 
-def _show(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> None:
+def _show(
+    summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]], *, is_blind: bool
+) -> None:
     is_text = "prediction" in records[0] and not {"image", "audio"} & records[0].keys()
     if render.is_terminal() and is_text:
         render.table(
@@ -311,5 +318,7 @@ def _show(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> N
         f"{summary['records']} {what} by {summary['model']} in {summary['seconds']:.1f} s{before}: "
         f"{summary['output']}"
     )
-    if is_text:
+    if is_text and is_blind:
+        render.line("next: read them; made from noise alone, they have no reference to be scored by")
+    elif is_text:
         render.line(f"next: omniflow evaluate {summary['output']}")

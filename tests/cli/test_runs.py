@@ -95,6 +95,14 @@ def test_predictions_are_generated_from_the_run_s_own_data_and_scored(train, omn
     assert "perplexity" in json.loads(scored.out)["metrics"]
 
 
+def test_what_is_made_of_noise_alone_is_not_to_be_scored(saved_model, omniflow):
+    short = ["--limit", "1", "--steps", "1", "--max-new-tokens", "4", "--device", "cpu"]
+    blind = omniflow("generate", "--checkpoint", str(saved_model), *short, "--noise-level", "1")
+    assert blind.code == 0, blind.err
+    assert "evaluate" not in blind.out
+    assert "no reference to be scored by" in blind.out.splitlines()[-1]
+
+
 def test_other_data_can_be_given_to_a_checkpoint(saved_model, omniflow, tmp_path):
     (tmp_path / "lines.txt").write_text("\n".join(f"line {number}" for number in range(80)))
     outcome = omniflow(
