@@ -49,14 +49,17 @@ def demo(
     other computer for anything. Ctrl-C ends it. Takes the extra demo:
     pip install "omniflow-zoo[demo]".
     """
-    from omniflow.demo.server import served
+    from omniflow.demo.page import import_gradio
+    from omniflow.demo.server import check_address, served
     from omniflow.training.device import choose_device
 
     with naming_flags({"training.device": "--device"}):
         place = choose_device(device)
     models = _offered(backbone or [], checkpoint or [], place)
     number = None if port is None else _port(port)
-    # What cannot be read is told here and not to the first visitor.
+    # What cannot be had or read is told here and not to the first visitor.
+    check_address(host, number)
+    import_gradio()
     models.get(models.names[0])
     with served(models, host=host, port=number) as address:
         render.line(f"{', '.join(models.names)}: {address}")

@@ -1,5 +1,6 @@
 """`omniflow demo`: what is refused before anything is served."""
 
+import socket
 import sys
 
 import pytest
@@ -20,6 +21,15 @@ def test_mistakes_are_told_in_one_message(omniflow, arguments, told):
     assert outcome.code == 2
     assert outcome.err.startswith(told), outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_an_address_that_cannot_be_had_is_told_before_a_model_is_read(omniflow, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for place in (["--host", "192.0.2.1"], ["--host="], ["--port", taken.getsockname()[1]]):
+            outcome = omniflow("demo", "--backbone", tmp_path / "none", *place)
+            assert outcome.code == 2
+            assert outcome.err.startswith("error: nothing can be served at"), outcome.err
+            assert "an address of this computer, such as 127.0.0.1" in outcome.err
 
 
 def test_without_gradio_it_says_what_to_install(omniflow, monkeypatch, random_backbone):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,33 @@ _STYLE = "#made-image img { width: 100%; height: 100%; object-fit: contain; }"
 _MOST_BYTES = 50 * 2**20
 
 
+def check_address(host: str, port: int | None = None) -> None:
+    """Look whether a page can be served there, before anything is read.
+
+    Raises:
+        UsageError: If the port is taken, or it is no address of this computer.
+    """
+    try:
+        if not host:
+            raise OSError("the address is empty")
+        [(family, kind, _, _, address), *_] = socket.getaddrinfo(
+            host, port or 0, type=socket.SOCK_STREAM
+        )
+        with socket.socket(family, kind) as tried:
+            # As servers do: what an ended one has left for a minute is in nobody's way.
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        raise _unservable(host, port, error.strerror or str(error)) from error
+
+
+def _unservable(host: str, port: int | None, reason: str) -> UsageError:
+    return UsageError(
+        f"nothing can be served at {host or repr(host)}, port {port or 'from 7860 on'} ({reason})",
+        expected="a free port and an address of this computer, such as 127.0.0.1",
+    )
+
+
 @contextmanager
 def served(
     models: OfferedModels, *, host: str = "127.0.0.1", port: int | None = None
@@ -37,6 +65,7 @@ def served(
         UsageError: If gradio is not installed, or the port is taken or there is none.
     """
     gr = import_gradio()
+    check_address(host, port)
     with tempfile.TemporaryDirectory(prefix="omniflow-demo-") as files:
         page = build_page(models, Path(files))
         try:
@@ -57,11 +86,7 @@ def served(
                 theme=gr.themes.Default(font=_FONTS, font_mono=_FONTS_MONO),
             )
         except OSError as error:
-            raise UsageError(
-                f"nothing can be served at {host}, port {port or 'from 7860 on'}",
-                expected="a free port and an address of this computer",
-                notes=[str(error)],
-            ) from error
+            raise _unservable(host, port, str(error)) from error
         try:
             yield address
         finally:
