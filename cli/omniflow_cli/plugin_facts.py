@@ -62,7 +62,7 @@ def gather_plugins(plugins: Plugins) -> dict[str, Any]:
     `problems` is empty when all is well.
     """
     # Most components import torch: what it takes is none of theirs. Where it fails, they tell so.
-    with suppress(ImportError, OSError):
+    with suppress(Exception):
         import_module("torch")
     strangers = [each for each in plugins.reports if each.origin.distribution != DISTRIBUTION]
     components = [
