@@ -451,3 +451,16 @@ def test_clearing_removes_what_is_old_and_nothing_else(filled, open_store, shard
     assert contents(filled) == []
     assert [path.name for path in filled.iterdir()] == ["mine"]
     assert clear(tmp_path / "nothing").shards == 0
+
+
+def test_a_file_in_the_place_of_entries_is_told(open_store, tmp_path):
+    _, space = open_store()
+    space.folder.parent.mkdir(parents=True, exist_ok=True)
+    space.folder.write_text("mine")
+    with pytest.raises(UsageError) as caught:
+        open_store()
+    assert str(caught.value) == (
+        f"{space.folder}: cannot be read (Not a directory), "
+        "expected a folder of the cache, or --no-cache"
+    )
+    assert space.folder.read_text() == "mine"

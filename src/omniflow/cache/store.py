@@ -74,13 +74,23 @@ class CacheStore:
         Args:
             identity: Everything but the content that shapes a value, as plain data.
             about: What a person may want to know about it: `component`, `work`, `source`.
+
+        Raises:
+            UsageError: If there is no looking into its folder, or it is a file.
         """
         digest = space_digest(identity)
         if digest not in self._spaces:
             folder = self.folder / digest
-            sweep(folder)
             content = {"format": FORMAT, **about, "identity": dict(identity)}
-            self._spaces[digest] = Space(folder, digest, content, self.counts, self._write)
+            try:
+                sweep(folder)
+                self._spaces[digest] = Space(folder, digest, content, self.counts, self._write)
+            except OSError as error:
+                raise UsageError(
+                    f"cannot be read ({error.strerror or error})",
+                    where=str(folder),
+                    expected="a folder of the cache, or --no-cache",
+                ) from error
         return self._spaces[digest]
 
     def keep(self, space: Space, keys: Sequence[bytes], values: Tensor) -> None:
