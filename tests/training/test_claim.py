@@ -1,10 +1,11 @@
 """One run at a time in a folder."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from omniflow.errors import UsageError
+from omniflow.errors import OmniFlowError, UsageError
 from omniflow.training.claim import CLAIM, claimed
 from omniflow.training.reporter import Reporter
 from omniflow.training.trainer import train
@@ -73,3 +74,29 @@ def test_a_claim_leaves_no_folder_that_was_not_there(tmp_path):
     with claimed(tmp_path / "mine"):
         pass
     assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_link_in_the_place_of_a_claim_is_refused_and_not_followed(tmp_path, is_there):
+    (tmp_path / "run").mkdir()
+    target = tmp_path / "elsewhere" / "diary"
+    if is_there:
+        target.parent.mkdir()
+        target.write_text("mine")
+    (tmp_path / "run" / CLAIM).symlink_to(target)
+    with (
+        pytest.raises(UsageError, match=r"\.claim: is a link, expected no file of this name"),
+        claimed(tmp_path / "run"),
+    ):
+        pass
+    assert (tmp_path / "run" / CLAIM).is_symlink()
+    assert not is_there or target.read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder in which none can be made")
+def test_a_folder_that_cannot_be_made_is_not_tried_for_ever():
+    with (
+        pytest.raises(OmniFlowError, match="/proc/run: cannot be written"),
+        claimed(Path("/proc/run")),
+    ):
+        pass

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,9 @@ from omniflow.errors import OmniFlowError, UsageError
 
 #: File that a run holds locked while it is at work in its folder.
 CLAIM = ".claim"
+
+#: So often in a row the folder may vanish between being made and being used.
+_MOST_ATTEMPTS = 1000
 
 
 @contextmanager
@@ -23,7 +27,7 @@ def claimed(folder: Path) -> Iterator[None]:
     claims grants every one. A folder that is made here and left empty is removed again.
 
     Raises:
-        UsageError: If another run is.
+        UsageError: If another run is, or there is something else in the place of the claim.
         OmniFlowError: If the folder cannot be written to.
     """
     path = folder / CLAIM
@@ -41,14 +45,17 @@ def claimed(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    while True:
+    for attempt in count(1):
+        # Through a link a file elsewhere would be made, or written over.
+        if path.is_symlink():
+            raise UsageError("is a link", where=str(path), expected="no file of this name")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a")
-        # Just removed by a run that left the folder empty.
-        except FileNotFoundError:
-            continue
         except OSError as error:
+            # A run that left the folder empty has just removed it.
+            if isinstance(error, FileNotFoundError) and attempt < _MOST_ATTEMPTS:
+                continue
             raise OmniFlowError(
                 f"cannot be written ({error.strerror or error})", where=str(path.parent)
             ) from error
