@@ -18,6 +18,9 @@ FORMAT = "omniflow.recipe/1"
 SINGLE_SECTIONS = ("backbone", "head", "refiner", "objective")
 LIST_SECTIONS = ("encoder", "dataset")
 
+#: More samples a forward pass take minutes to be read before anything is seen of the run.
+LARGEST_BATCH = 65_536
+
 #: What `training.trackers` may name.
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
@@ -52,7 +55,7 @@ class TrainingOptions:
     """How the loop runs; steps are optimizer steps throughout.
 
     Args:
-        batch_size: Samples a forward pass.
+        batch_size: Samples a forward pass, at most 65,536.
         epochs: Passes over the training split; `max_steps` may end the run earlier.
         max_steps: Number of steps after which the run ends; null for no limit.
         lr: Peak learning rate of AdamW.
@@ -151,6 +154,13 @@ class TrainingOptions:
         for name in whole_from_one:
             if getattr(self, name) < 1:
                 raise ConfigError(name, getattr(self, name), expected="a whole number >= 1")
+        if self.batch_size > LARGEST_BATCH:
+            raise ConfigError(
+                "batch_size",
+                self.batch_size,
+                expected=f"at most {LARGEST_BATCH} samples a forward pass; grad_accum makes a step "
+                "of several",
+            )
         if self.max_steps is not None and self.max_steps < 1:
             raise ConfigError("max_steps", self.max_steps, expected="a whole number >= 1, or null")
         if self.early_stopping is not None and self.early_stopping < 0:

@@ -232,6 +232,11 @@ def test_component_of_another_kind_is_refused():
     ("name", "value", "expected"),
     [
         ("batch_size", 0, "a whole number >= 1"),
+        (
+            "batch_size",
+            65_537,
+            "at most 65536 samples a forward pass; grad_accum makes a step of several",
+        ),
         ("keep", -1, "a whole number >= 1"),
         ("max_steps", 0, "a whole number >= 1, or null"),
         ("lr", 0.0, "a number in (0, 1)"),
