@@ -170,7 +170,9 @@ def test_texts_are_printed_and_written(omniflow, whole, files):
 
 def test_pictures_with_sounds_take_a_sheet_or_a_folder(omniflow, whole, files):
     (files / "vocoder").mkdir()
-    (files / "vocoder" / "config.json").write_text('{"model_type": "griffin-lim"}')
+    (files / "vocoder" / "config.json").write_text(
+        json.dumps({"model_type": "griffin-lim", "iterations": 1})
+    )
     line = ["sample", *whole, "--task", "t2ia", "--prompt", "<i>", "--count", 2]
     line += ["--set", "backbone.vocoder=vocoder"]
     assert omniflow(*line, "--output", "o").code == 0
