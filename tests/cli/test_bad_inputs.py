@@ -87,7 +87,7 @@ MISTAKES = {
         "train --set objective.levels=unifrm", "--set: ", "did you mean: uniform"
     ),
     "half a sample": ("train --batch-size 2.5", "--batch-size: ", "whole number"),
-    "endless batch": ("train --batch-size 10000000", "--batch-size: ", "at most 65536", "grad_accum"),
+    "endless batch": ("train --batch-size 10000000", "--batch-size: ", "at most 65536 samples"),
     "no batch": ("train --batch-size 0", "--batch-size: training.batch_size is 0", ">= 1"),
     "high learning rate": ("train --lr 2", "--lr: training.lr is 2.0", "(0, 1)"),
     "negative steps": ("train --max-steps -3", "--max-steps: training.max_steps is -3"),

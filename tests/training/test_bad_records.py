@@ -119,6 +119,30 @@ def test_a_run_goes_on_and_lists_each_once_also_resumed_and_with_workers(
     assert listed(tmp_path / "again") == lines
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_lines_of_a_text_file_are_such_records(small_registry, runs, tmp_path, streaming):
+    lines = [b"line %d" % number + b"\xff" * (number % 5 == 0) for number in range(1, 41)]
+    (tmp_path / "book.txt").write_bytes(b"\n".join(lines))
+    said = {
+        "backbone": "small", "head": {"name": "mlp", "hidden_dim": 8}, "refiner": "none",
+        "dataset": {"name": "text", "path": str(tmp_path / "book.txt"), "test_share": 0.0,
+                    "validation_share": 0.3, "streaming": streaming},
+        "training": {"batch_size": 4, "samples": 0, "max_steps": 12, "log_interval": 2, "lr": 1e-2,
+                     "eval_interval": 4, "save_interval": 4, "bad_records": 0.3},
+    }  # fmt: skip
+    recipe = resolve(Draft.from_mapping(said), small_registry)
+    result = train(recipe, output_dir=tmp_path / "run", registry=small_registry)
+    found = {line["id"]: line["reason"] for line in listed(tmp_path / "run")}
+    assert found == {f"book:{number}": "byte 0xff is not UTF-8" for number in range(5, 41, 5)}
+    assert result.records_skipped >= len(found)
+    with pytest.raises(InterruptedRunError):
+        train(recipe, output_dir=tmp_path / "again", registry=small_registry,
+              reporter=runs.StopAt(6))  # fmt: skip
+    train(recipe, output_dir=tmp_path / "again", registry=small_registry, resume=True)
+    runs.assert_same(tmp_path / "run", tmp_path / "again")
+    assert listed(tmp_path / "again") == listed(tmp_path / "run")
+
+
 def test_too_many_end_the_run_with_the_first_of_the_list(recipe, small_registry, tmp_path):
     with pytest.raises(DataError, match="records of the .* split cannot be read") as caught:
         train(recipe(bad_records=0.0), output_dir=tmp_path / "run", registry=small_registry)
