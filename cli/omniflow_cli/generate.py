@@ -319,6 +319,6 @@ def _show(
         f"{summary['output']}"
     )
     if is_text and is_blind:
-        render.line("next: read them; made from noise alone, they have no reference to be scored by")
+        render.line("next: read them; made of noise alone, they have no reference to be scored by")
     elif is_text:
         render.line(f"next: omniflow evaluate {summary['output']}")
