@@ -43,7 +43,8 @@ def card_metadata(facts: CardFacts, before: Mapping[str, Any]) -> dict[str, Any]
     known |= {"library_name": LIBRARY, "pipeline_tag": TASK, "tags": list(dict.fromkeys(tags))}
     if facts.licence is not None:
         known["license"] = facts.licence
-    bases = hub_ids([config["backbone"]])
+    # What is no Hub id begins with `./` by now.
+    bases = hub_ids([{"revision": None, **config["backbone"]}])
     if bases:
         known["base_model"] = bases[0]
         relation = "finetune" if config.get("trains_backbone") else "adapter"

@@ -22,7 +22,9 @@ _SHARDS = re.compile(r"hf://datasets/([^/@]+/[^/@]+)")
 _NO_OPTIONS = frozenset({"name"})
 
 
-def portable(component: Mapping[str, Any], base: HubName | None = None) -> dict[str, Any]:
+def portable(
+    component: Mapping[str, Any], base: HubName | None = None, *, is_local: bool = False
+) -> dict[str, Any]:
     """A component as a recipe has it, with no folder of this machine among its options.
 
     A folder that was downloaded becomes the Hub id that it is from, any other `./NAME`.
@@ -30,10 +32,14 @@ def portable(component: Mapping[str, Any], base: HubName | None = None) -> dict[
     Args:
         component: Its name beside its options.
         base: What `path` is on the Hub, where that was said.
+        is_local: Whether `path` is known to be a folder, whatever folder this is asked in.
     """
     found: dict[str, Any] = publishable(component)
     for name, value in component.items():
-        if name in _NO_OPTIONS or not isinstance(value, str) or not _names_a_place(value):
+        if name in _NO_OPTIONS or not isinstance(value, str):
+            continue
+        is_path = name == "path" and is_local and "/" in value and "://" not in value
+        if not is_path and not _names_a_place(value):
             continue
         origin = base if name == "path" and base is not None else hub_origin(Path(value))
         if origin is None:
@@ -59,8 +65,11 @@ def hub_origin(folder: Path) -> HubName | None:
 
 def hub_ids(components: Iterable[Mapping[str, Any]]) -> list[str]:
     """The Hub ids that `path` names among portable components, each once, in their order."""
-    paths = [component.get("path") for component in components]
-    ids = [_hub_id(path) for path in paths if isinstance(path, str)]
+    ids = [
+        _hub_id(path, "revision" in component)
+        for component in components
+        if isinstance(path := component.get("path"), str)
+    ]
     return list(dict.fromkeys(found for found in ids if found is not None))
 
 
@@ -76,11 +85,12 @@ def _bare(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def _hub_id(path: str) -> str | None:
+def _hub_id(path: str, has_revisions: bool) -> str | None:
+    """The Hub id that a path is; of a component without revisions, `a/b` is a file or folder."""
     of_shards = _SHARDS.match(path)
     if of_shards is not None:
         return of_shards[1]
-    return None if hub_name(path) is None else path
+    return path if has_revisions and hub_name(path) is not None else None
 
 
 def _expanded(place: str | Path) -> Path:

@@ -108,6 +108,9 @@ def _committed(
         **staged.files,
         CARD: _card(target, staged, licence, head.sha if CARD in there else None),
     }
+    for path, file in files.items():
+        if isinstance(file, Path) and not file.is_file():
+            raise _replaced(staged, path)
     additions = [
         CommitOperationAdd(path, file if isinstance(file, bytes) else str(file))
         for path, file in files.items()
@@ -139,11 +142,15 @@ def _refuse_changed(staged: Staged, additions: Iterable[CommitOperationAdd]) -> 
     for addition in additions:
         expected = staged.hashes.get(addition.path_in_repo)
         if expected is not None and addition.upload_info.sha256.hex() != expected:
-            raise PushError(
-                f"{addition.path_in_repo} was replaced while it was sent",
-                where=str(staged.run),
-                expected="a run that is over, or to push it again",
-            )
+            raise _replaced(staged, addition.path_in_repo)
+
+
+def _replaced(staged: Staged, path: str) -> PushError:
+    return PushError(
+        f"{path} was replaced while it was sent",
+        where=str(staged.run),
+        expected="a run that is over, or to push it again",
+    )
 
 
 def _card(target: Repository, staged: Staged, licence: str | None, commit: str | None) -> bytes:

@@ -126,7 +126,7 @@ def stage(
     folder = checkpoint_folder(place).absolute()
     run = _run_of(folder)
     files: dict[str, Path | bytes] = {}
-    recipe = _recipe(run / RECIPE, base_model)
+    recipe = _recipe(run / RECIPE, base_model, read_model_config(folder / CONFIG))
     if recipe is not None:
         files[RECIPE] = dump_yaml(recipe).encode()
     files.update(_model(folder, base_model))
@@ -181,7 +181,7 @@ def _model(folder: Path, base_model: HubName | None) -> Iterator[tuple[str, Path
             where=str(weights),
             expected="both of one save; of a run that goes on, push it again",
         )
-    backbone = portable(config["backbone"], base_model)
+    backbone = portable(config["backbone"], base_model, is_local=_is_local(config))
     parts = {
         "backbone": backbone,
         "head": portable(config["head"]),
@@ -195,7 +195,14 @@ def _model(folder: Path, base_model: HubName | None) -> Iterator[tuple[str, Path
     yield WEIGHTS, weights
 
 
-def _recipe(path: Path, base_model: HubName | None) -> dict[str, Any] | None:
+def _is_local(config: Mapping[str, Any]) -> bool:
+    """Whether the backbone was read from a folder: one of the Hub has a commit."""
+    return not config["backbone_identity"].get("revision")
+
+
+def _recipe(
+    path: Path, base_model: HubName | None, config: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """The recipe with no place of this machine in it."""
     if not path.is_file():
         return None
@@ -203,9 +210,9 @@ def _recipe(path: Path, base_model: HubName | None) -> dict[str, Any] | None:
         content = yaml.safe_load(path.read_text("utf-8"))
         if not isinstance(content, dict):
             raise TypeError("no mapping")
-        for section in SINGLE_SECTIONS:
-            base = base_model if section == "backbone" else None
-            content[section] = portable(content[section], base)
+        backbone = portable(content["backbone"], base_model, is_local=_is_local(config))
+        content |= {section: portable(content[section]) for section in SINGLE_SECTIONS}
+        content["backbone"] = backbone
         for section in LIST_SECTIONS:
             content[section] = [portable(entry) for entry in content[section]]
         cleaned: dict[str, Any] = publishable(content)

@@ -27,7 +27,10 @@ CONFIG = {
 }
 RECIPE = {
     "objective": {"name": "text-decoder"},
-    "dataset": [{"name": "coco", "path": "lmms-lab/COCO-Caption"}, {"name": "scenes"}],
+    "dataset": [
+        {"name": "coco", "path": "lmms-lab/COCO-Caption", "revision": None},
+        {"name": "text", "path": "data/lines.txt"},
+    ],
     "training": {
         "max_steps": None, "epochs": 3, "batch_size": 16, "grad_accum": 2, "lr": 1e-4,
         "lr_schedule": "cosine", "seed": 42,

@@ -1,12 +1,18 @@
 """Runs that somebody edited or that are damaged: told in one line, before anything is sent."""
 
 import json
+import shutil
 
 import pytest
+import yaml
 
 from omniflow.assembly import build
 from omniflow.draft import Draft
 from omniflow.errors import CheckpointError
+from omniflow.hub.card import CardFacts
+from omniflow.hub.card_metadata import card_metadata
+from omniflow.hub.push import push
+from omniflow.hub.refusals import PushError
 from omniflow.hub.staging import Inclusions, stage
 from omniflow.recipe import dump_yaml
 from omniflow.resolve import resolve
@@ -122,3 +128,30 @@ def test_the_folder_of_a_user_who_is_not_here_is_a_place_as_well(run):
     backbone = {"name": "small", "path": "~nobody-here/model"}
     edit(run / "best/config.json", backbone=backbone)
     assert stage(run).config["backbone"]["path"] == "./model"
+
+
+def test_a_folder_said_from_elsewhere_is_no_model_of_the_hub(run):
+    parts = {"backbone": {"name": "small", "path": "models/omniflow", "revision": None}}
+    edit(run / "best/config.json", **parts, backbone_identity={"id": "models/omniflow"})
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    recipe |= {**parts, "dataset": [{"name": "text", "path": "data/lines.txt"}]}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    staged = stage(run)
+    assert staged.config["backbone"]["path"] == staged.recipe["backbone"]["path"] == "./omniflow"
+    facts = CardFacts(staged.config, "acme/mine", recipe=staged.recipe)
+    assert {"base_model", "datasets"}.isdisjoint(card_metadata(facts, {}))
+    edit(
+        run / "best/config.json", backbone_identity={"id": "models/omniflow", "revision": "1" * 40}
+    )
+    assert card_metadata(CardFacts(stage(run).config, "a/b"), {})["base_model"] == "models/omniflow"
+
+
+def test_a_model_that_vanishes_while_it_is_pushed_is_told(uploads, run):
+    def vanish(handler, method, path, body):
+        if path == "/api/repos/create":
+            shutil.rmtree(run / "best")
+        return False
+
+    uploads.hub.routes.insert(0, vanish)
+    with pytest.raises(PushError, match=r"model.safetensors was replaced while it was sent"):
+        push(run, "acme/mine")
