@@ -17,6 +17,7 @@ from omniflow_cli.flags import AsJson, Verbose, flag_of, naming_flags, text
 from omniflow_cli.many_processes import launched, process_count
 from omniflow_cli.push import show
 from omniflow_cli.push_after import check_push, push_run
+from omniflow_cli.recorded_packages import naming_packages
 from omniflow_cli.run_draft import SETTINGS, draft_of, is_said
 from omniflow_cli.run_place import AUTO, choose_place
 
@@ -211,9 +212,11 @@ def train(
     if dry_run:
         count = process_count(num_processes)
         check_push(push_to_hub, private=private, is_dry=True)
-        return try_out(draft_of(said, base), place, flags, processes=count, as_json=as_json)
+        with naming_packages():
+            return try_out(draft_of(said, base), place, flags, processes=count, as_json=as_json)
     registry = installed_plugins().registry
-    settled = resolve(draft_of(said, base), registry)
+    with naming_packages():
+        settled = resolve(draft_of(said, base), registry)
     count = process_count(num_processes)
     check_push(push_to_hub, private=private)
 

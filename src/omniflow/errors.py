@@ -144,6 +144,8 @@ class UnknownNameError(UsageError):
             nearest=closest(name, known),
             notes=[listed, *notes],
         )
+        self.what = what
+        self.name = name
 
 
 class MistakesError(UsageError):

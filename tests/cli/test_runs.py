@@ -187,3 +187,25 @@ def test_resuming_where_there_is_no_run_says_that_one_is_started(train):
     assert "there is no run to resume in run; starting one" in outcome.err
     again = train("--output-dir", "run", "--resume", "auto")
     assert "all of them done before: raise --epochs or --max-steps" in again.err
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ('{"components": [{"kind": "head", "name": "fsq", "distribution": "omniflow-fsq",'
+         ' "version": "0.3"}]}', True),
+        ('{"components": [{"kind": "head"}]}', False),
+        ('{"components": [1]}', False),
+        ("[]", False),
+        ("{", False),
+    ],
+)  # fmt: skip
+def test_a_recipe_s_unknown_name_tells_the_package_of_the_model_beside_it(
+    config, told, omniflow, tmp_path
+):
+    (tmp_path / "recipe.yaml").write_text("format: omniflow.recipe/1\nhead: fsq\n")
+    (tmp_path / "config.json").write_text(config)
+    outcome = omniflow("train", "--recipe", "recipe.yaml")
+    assert outcome.code == 2
+    assert "recipe.yaml:2: no head is called 'fsq'" in outcome.err
+    assert ("pip install omniflow-fsq==0.3" in outcome.err) == told

@@ -88,6 +88,8 @@ def test_the_way_from_an_empty_folder(site, own_tests, tmp_path, monkeypatch, ca
     assert main([*generate, "--limit", "1"]) == 2
     [message] = blocks("text")
     assert message.strip() in " ".join(capsys.readouterr().err.splitlines())
+    assert main(["train", "--output-dir", "runs/fsq", "--resume", "auto"]) == 2
+    assert "from omniflow-fsq 0.1.0: pip install omniflow-fsq==0.1.0" in capsys.readouterr().err
 
 
 def test_the_tables_of_kinds_and_contracts_are_those_of_the_code():
