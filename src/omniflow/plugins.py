@@ -147,6 +147,7 @@ def load_plugins(
         disabled_by = _disabled_by(source, environ)
         if disabled_by:
             reports.append(PluginReport(source.name, source.origin, "disabled", reason=disabled_by))
+            registry.not_loaded.append(f"{source.origin}: {disabled_by}")
             continue
         report = _load(source, registry, strict=strict)
         reports.append(report)

@@ -253,6 +253,7 @@ def test_disabled_plugin_is_not_even_imported(listed):
     )
     assert (report.status, report.reason) == ("disabled", "OMNIFLOW_DISABLE_PLUGINS")
     assert plugins.failures == []
+    assert plugins.registry.not_loaded == ["omniflow-acme 0.3: OMNIFLOW_DISABLE_PLUGINS"]
     assert names(plugins) == BUILT_INS
 
 
