@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,11 +194,12 @@ def load(
 
 def _model_folder(path: str | Path, revision: str | None) -> Path:
     """The folder of a saved model, fetched from the Hub where that is meant."""
-    if is_on_hub(str(path)):
+    # An address is no name on the Hub, and is told what would be.
+    if is_on_hub(str(path)) or "://" in str(path):
         return fetch_model(str(path), revision)
     if revision is not None:
         raise ConfigError("revision", revision, expected=f"None, because {path} is no Hub id")
-    return checkpoint_folder(Path(path))
+    return checkpoint_folder(Path(os.path.expanduser(path)))
 
 
 def _with_options(config: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

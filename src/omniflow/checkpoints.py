@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 #: What config.json of a saved model says about itself.
 MODEL_FORMAT = "omniflow.model/1"
+
+#: How packages and their versions are written.
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_VERSION = re.compile(r"[A-Za-z0-9.!+_-]+")
 
 
 def read_json(path: Path) -> Any:
@@ -144,6 +149,13 @@ def _check_parts(config: Mapping[str, Any], where: str) -> None:
             where=where,
             expected=f"a list, each with {', '.join(sorted(facts))}",
         )
+    for entry in told:
+        # Messages and cards tell people to install it.
+        if not (
+            _DISTRIBUTION.fullmatch(entry["distribution"]) and _VERSION.fullmatch(entry["version"])
+        ):
+            said = f"{entry['distribution']!r} {entry['version']!r}"
+            raise CheckpointError(f"{said} is no name and version of a package", where=where)
     origins = {(entry["kind"], entry["name"]) for entry in told}
     for kind, part in parts:
         if (kind, part["name"].rpartition(":")[2]) not in origins:

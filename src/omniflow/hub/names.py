@@ -79,6 +79,12 @@ def pinned(said: str, revision: str | None, *, where: str | None = None) -> HubN
         )
     if revision is None:
         return found
+    if not revision.strip():
+        raise UsageError(
+            f"{revision!r} is no revision",
+            where=where or said,
+            expected="a branch, tag or commit, or none for the main branch",
+        )
     if found.revision not in (None, revision):
         raise UsageError(
             f"two revisions are said, {found.revision!r} and {revision!r}",

@@ -12,6 +12,7 @@ from omniflow.connection.patience import Patience, persistently
 from omniflow.errors import OmniFlowError
 from omniflow.hub.card import CardFacts, model_card
 from omniflow.hub.names import HubName
+from omniflow.hub.publishable import publishable_text
 from omniflow.hub.record import Pushed, remember
 from omniflow.hub.refusals import PushError, told_refusals
 from omniflow.hub.repository import Repository, open_repository
@@ -71,7 +72,7 @@ def push(
         target = open_repository(
             repo, private=private, branch=revision, token=token, patience=patience
         )
-        title = message or f"Push {staged.run.name} with omniflow"
+        title = publishable_text(message or f"Push {staged.run.name} with omniflow")
         commit, files = persistently(
             lambda: _committed(target, staged, licence, title), target.patience
         )

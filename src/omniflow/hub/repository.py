@@ -134,7 +134,7 @@ def _named(
             where="--revision",
             expected="a name without spaces, such as v1, or no --revision for the main branch",
         )
-    if token is None and get_token() is None:
+    if not (get_token() if token is None else token):
         raise UsageError(
             f"there is no token to push to {repo} with",
             expected="hf auth login, or HF_TOKEN=TOKEN, with a token that may write",

@@ -258,6 +258,8 @@ def _samples(run: Path) -> Iterator[tuple[str, Path | bytes]]:
 
 def _latest(run: Path, base_model: HubName | None) -> Iterator[tuple[str, Path | bytes]]:
     """The latest checkpoint, laid out so that a run goes on from where it is pulled to."""
+    from omniflow.tensor_files import check_whole
+
     folder = run / LATEST
     if not (folder / STATE / "state.json").is_file():
         raise UsageError(
@@ -268,7 +270,9 @@ def _latest(run: Path, base_model: HubName | None) -> Iterator[tuple[str, Path |
     contents: dict[str, Path | bytes] = dict(_model(folder, base_model))
     state = f"{STATE}/state.json"
     contents[state] = _json(publishable(read_json(folder / state)))
-    contents[f"{STATE}/tensors.safetensors"] = folder / STATE / "tensors.safetensors"
+    tensors = folder / STATE / "tensors.safetensors"
+    check_whole(tensors)
+    contents[f"{STATE}/tensors.safetensors"] = tensors
     for name in _CHECKPOINT:
         yield f"{LATEST}/{name}", contents[name]
 

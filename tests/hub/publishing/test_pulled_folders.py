@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from omniflow.assembly import build
+from omniflow.assembly import build, load
 from omniflow.connection import listing
 from omniflow.downloads.saved_model import pull_model
 from omniflow.errors import UsageError
@@ -94,6 +94,7 @@ def test_names_that_no_file_should_have_are_refused(name):
     [
         (["pull", "https://huggingface.co/acme/mine", "x"], "did you mean: acme/mine"),
         (["push", "here", "https://huggingface.co/acme/mine/tree/main"], "did you mean: acme/mine"),
+        (["pull", "acme/mine", "x", "--revision="], "'' is no revision, expected a branch"),
         (["push", "here", "acme/my model"], "did you mean: acme/my-model"),
         (["push", "here", "acme/mine@v1"], "a branch is said by --revision"),
         (["push", "here", "acme/mine", "--revision="], "--revision: '' is no name of a branch"),
@@ -104,3 +105,15 @@ def test_names_that_no_file_should_have_are_refused(name):
 def test_the_nearest_that_could_be_meant_is_told(pulled, command, expected, capsys):
     assert main(command) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_what_is_loaded_may_be_an_address_or_in_ones_home(pulled, tmp_path, monkeypatch, registry):
+    with pytest.raises(UsageError, match="did you mean: acme/mine"):
+        load("https://huggingface.co/acme/mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("~/here", registry=registry).parts.head.name == "omniflow-zoo:linear"
+
+
+def test_an_empty_token_is_none(pulled):
+    with pytest.raises(UsageError, match="there is no token to push to acme/mine with"):
+        push("here", "acme/mine", token="")
