@@ -125,6 +125,8 @@ def _committed(
             [*additions, *map(CommitOperationDelete, left_over)],
             commit_message=message,
             revision=target.branch,
+            # What is left over was found there, and the card was read there.
+            parent_commit=head.sha,
         )
     except RuntimeError as error:
         # Of a transfer: what it met may pass, and only the cause tells.

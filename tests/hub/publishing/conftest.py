@@ -156,6 +156,10 @@ class Uploads:
     def commit(self, handler, body, name, branch):
         if not self.may_write(handler, name):
             return
+        parent = json.loads(body.splitlines()[0])["value"].get("parentCommit")
+        if parent not in (None, self.hub.commit(name, branch)):
+            handler.reply(412, {"X-Error-Message": "A commit has happened since. Please refresh"})
+            return
         folder = self.store / name / str(len(self.commits) + 1)
         shutil.copytree(self.hub.folder(name, branch), folder, copy_function=os.link)
         for line in body.splitlines():

@@ -122,6 +122,26 @@ def test_weights_that_are_replaced_meanwhile_are_not_published(uploads, saved, t
     assert uploads.commits == []
 
 
+def test_what_somebody_else_pushes_meanwhile_is_not_mixed_with_it(uploads, saved, hasty):
+    push(saved, "acme/mine", message="The first")
+    others = []
+
+    def push_another(handler, method, path, body):
+        if path == COMMIT and not others:
+            others.append(path)
+            folder = uploads.store / "another"
+            shutil.copytree(uploads.hub.folder("acme/mine"), folder)
+            (folder / "report.html").write_text("of another")
+            uploads.settle("acme/mine", "main", folder)
+        return False
+
+    uploads.hub.routes.insert(0, push_another)
+    with pytest.raises(UsageError, match="somebody else has pushed to acme/mine meanwhile"):
+        push(saved, "acme/mine", licence="mit")
+    assert "report.html" not in push(saved, "acme/mine", licence="mit").files
+    assert "report.html" not in uploads.hub.files("acme/mine")
+
+
 def test_what_was_sent_before_a_failure_is_not_sent_again(uploads, saved, hasty):
     uploads.hub.faults[COMMIT] = [500] * 99
     with pytest.raises(OmniFlowError):
