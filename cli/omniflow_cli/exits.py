@@ -13,6 +13,7 @@ import typer
 
 from omniflow.errors import OmniFlowError, UsageError, closest
 from omniflow.training.interrupts import InterruptedRunError
+from omniflow_cli.spellings import of_scripts
 
 OK = 0
 FAULT = 1
@@ -113,6 +114,10 @@ def _usage_error(error: BaseException, command: str) -> UsageError:
     # Only the error about an unknown flag has possibilities.
     if hasattr(error, "possibilities"):
         flags = [] if context is None else _flags_of(context)
+        today = of_scripts(command, facts.option_name)
+        if today is not None:
+            notes = [f"a flag of the research scripts; today: {today}", *notes]
+            flags = []
         return UsageError(
             f"there is no flag {facts.option_name!r}",
             where=command,
@@ -120,6 +125,8 @@ def _usage_error(error: BaseException, command: str) -> UsageError:
             notes=notes,
         )
     message = facts.format_message().rstrip(".").replace("\n", " ")
+    if command == "omniflow evaluate" and "unexpected extra" in message:
+        notes = ["names of metrics are separated by commas: --metrics bleu,rouge,meteor", *notes]
     return UsageError(message[:1].lower() + message[1:], where=command, notes=notes)
 
 

@@ -41,6 +41,23 @@ _CHOICES = {
     "--use-contrastive": ("--contrastive-weight", "0.05"),
 }
 _FOLDER = "--model-path"
+_IN_THE_MODEL = "nothing, the saved model says what it is made of"
+#: Flags of the other scripts that have no flag of ours in their place, by command: what is said
+#: instead.
+_ELSEWHERE = {
+    "generate": {
+        "--model-path": "nothing, a saved model names its backbone; alone --backbone",
+        "--use-text-decoder-head": _IN_THE_MODEL,
+        "--use-vq-codebook": _IN_THE_MODEL,
+        "--text-decoder-head-dim": _IN_THE_MODEL,
+        "--data-config": "nothing, the run's own data; --dataset NAME for others",
+        "--max-length": "--max-new-tokens N",
+        "--num-workers": "nothing, records are read as they are needed",
+        "--max-batches": "--limit RECORDS",
+        "--output-json": "--output FILE",
+    },
+    "evaluate": {"--predictions": "omniflow evaluate FILE, without a flag"},
+}
 
 
 def modernise(arguments: list[str]) -> list[str]:
@@ -64,6 +81,16 @@ def modernise(arguments: list[str]) -> list[str]:
     modern += [part for pair in components.items() if pair[0] not in said for part in pair]
     typer.echo(f"note: in today's spelling: omniflow {shlex.join(modern)}", err=True)
     return modern
+
+
+def of_scripts(command: str, flag: str) -> str | None:
+    """What stands today for a flag of the research scripts that a command does not have.
+
+    Args:
+        command: With the program before it, `omniflow generate`.
+        flag: The flag, with dashes.
+    """
+    return _ELSEWHERE.get(command.rpartition(" ")[2], {}).get(flag)
 
 
 def _tokens(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:

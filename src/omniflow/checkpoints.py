@@ -95,6 +95,8 @@ def checkpoint_folder(path: Path) -> Path:
     Raises:
         CheckpointError: If there is none.
     """
+    if path.is_file():
+        raise _no_folder(path)
     if not path.is_dir():
         raise CheckpointError("there is no such folder", where=str(path))
     for candidate in (path, path / "best", path / "final", path / "latest"):
@@ -104,6 +106,15 @@ def checkpoint_folder(path: Path) -> Path:
         "no model in this folder",
         where=str(path),
         expected="config.json and model.safetensors, or a run with best, final or latest",
+    )
+
+
+def _no_folder(file: Path) -> CheckpointError:
+    notes = []
+    if file.suffix in {".pt", ".pth"}:
+        notes = [f"one of the research script is converted first: omniflow convert {file} FOLDER"]
+    return CheckpointError(
+        "is a file", where=str(file), expected="a run, or the folder of a saved model", notes=notes
     )
 
 

@@ -26,6 +26,7 @@ FILES = {
     "list.yaml": "- head\n- vq\n",
     "format.yaml": "format: omniflow.recipe/9\nhead: vq\n",
     "blank.yaml": "",
+    "best_step1000.pt": "",
     "foreign/config.json": json.dumps({"architectures": ["LlamaForCausalLM"]}),
     "hollow/config.json": json.dumps({"format": "omniflow.model/1"}),
 }
@@ -34,6 +35,18 @@ MISTAKES = {
     # Names
     "command": ("trian", "no command is called 'trian'", "did you mean: train"),
     "flag": ("train --hed vq", "omniflow train: there is no flag '--hed'", "did you mean: --head"),
+    "flag of a script": (
+        "generate --checkpoint {model} --output_json p.json", "no flag '--output-json'",
+        "a flag of the research scripts; today: --output FILE",
+    ),
+    "metrics without commas": (
+        "evaluate predictions.json --metrics bleu meteor", "unexpected extra argument",
+        "names of metrics are separated by commas",
+    ),
+    "file of the script": (
+        "generate --checkpoint best_step1000.pt", "best_step1000.pt: is a file",
+        "omniflow convert best_step1000.pt",
+    ),
     "flag of the program": ("--vesion", "there is no flag '--vesion'", "did you mean: --version"),
     "head": ("train --head vqq", "--head: no head is called 'vqq'", "did you mean: vq", "linear"),
     "refiner": ("train --refiner mpl", "--refiner: no refiner is called", "did you mean: mlp"),

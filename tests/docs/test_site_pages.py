@@ -15,7 +15,7 @@ from omniflow.draft import Draft
 from omniflow.plugins import load_plugins
 from omniflow.resolve import resolve
 from omniflow_cli.app import app, main
-from omniflow_cli.spellings import modernise
+from omniflow_cli.spellings import modernise, of_scripts
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -254,6 +254,14 @@ def test_every_flag_of_the_scripts_has_its_row(script):
     assert told == set(SCRIPTS[script].split())
     today = {flag for _, row in rows for flag in re.findall(r"--\w[\w-]*", row)}
     assert today <= flags_of(TODAY[script])
+
+
+@pytest.mark.parametrize("script", ["generate_text.py", "eval_text.py"])
+def test_flags_of_the_scripts_that_a_command_lacks_are_told_apart(script):
+    flags = {"--" + flag.replace("_", "-") for flag in SCRIPTS[script].split()}
+    lacking = flags - flags_of(TODAY[script])
+    assert lacking
+    assert all(of_scripts(f"omniflow {TODAY[script]}", flag) for flag in lacking)
 
 
 def test_moving(reader, folder, random_backbone):
