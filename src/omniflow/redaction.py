@@ -24,7 +24,7 @@ _SHAPES = (
     (re.compile(r"(?<=://)[^/@\s]+(?=@)"), HIDDEN),
     (re.compile(r"(?i)\b(bearer) +[\w.~+/=-]{16,}"), rf"\1 {HIDDEN}"),
     (
-        re.compile(rf"(?i)([\w.-]*{_WORDS}|signature|(?<=[?&])(?:sig|key|auth))=[^&\s]+"),
+        re.compile(rf"(?i)({_WORDS}|signature|(?<=[?&])(?:sig|key|auth))=[^&\s]+"),
         rf"\1={HIDDEN}",
     ),
     # Of a mapping that stands in a text; words of a sentence have no digit in them.
