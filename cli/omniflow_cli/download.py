@@ -274,7 +274,7 @@ class _Shown(DownloadReporter):
 @contextmanager
 def followed(name: str) -> Iterator[DownloadReporter]:
     """While entered, a download is shown on stderr."""
-    with counting(f"{name}: KB") as count:
+    with counting(f"{name}, KB") as count:
         yield _Shown(count)
 
 

@@ -98,4 +98,4 @@ def show(pushed: Pushed) -> None:
             ("commit", pushed.commit),
         ]
     )
-    render.line(f'next: omniflow.load("{pushed.repo}"), or for ever "{pushed.pin}"')
+    render.line(f'next: omniflow.load("{pushed.repo}"), or always this commit: "{pushed.pin}"')
