@@ -93,9 +93,13 @@ class _Page:
         if self.supplied:
             source = "the run" if component.kind == "dataset" else "the backbone"
             render.line(f"filled in from {source}: {', '.join(self.supplied)}")
-        if self.options and component.kind not in ("metric", "dataset"):
-            first = self.options[0].name
-            render.line(f"set them with: --set {component.kind}.{first}=VALUE")
+        if self.options:
+            owner, option = component.kind, self.options[0].name
+            if component.kind == "metric":
+                # The one of Hugging Face stands for many; NAME is its first option, the path.
+                is_many = component.name == "huggingface"
+                owner, option = ("hf:NAME", "figure") if is_many else (component.name, option)
+            render.line(f"set them with: --set {owner}.{option}=VALUE")
 
     def _row(self, option: Option) -> tuple[str, str, str, str]:
         default = "required" if option.is_required else _shown(option.default)

@@ -107,6 +107,7 @@ def test_a_plugin_of_somebody_else_is_listed_shown_and_used(omniflow, install, t
     assert "omniflow-length 0.3" in shown
     assert "Mean length of the predictions." in shown
     assert "unit  text  characters  What is counted." in shown
+    assert "set them with: --set length.unit=VALUE" in shown
     (tmp_path / "p.json").write_text('[{"id": "1", "prediction": "abcd", "references": ["a"]}]')
     assert omniflow("evaluate", "p.json", "--metrics", "length").out == "length  4.0000\n"
 
