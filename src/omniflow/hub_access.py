@@ -12,9 +12,15 @@ from typing import Any
 from omniflow.connection.hub_cache import fill_cache, missing_files
 from omniflow.connection.listing import Kind, list_repository
 from omniflow.connection.patience import Patience, passing, persistently
-from omniflow.errors import UsageError
+from omniflow.errors import OmniFlowError, UsageError
 
 log = logging.getLogger(__name__)
+
+
+class UnreachedHubError(UsageError):
+    """The Hub is in trouble or did not answer, which is no mistake of whoever asked."""
+
+    exit_code = OmniFlowError.exit_code
 
 
 def fetch_files(
@@ -123,7 +129,8 @@ def reaching_hub(hub_id: str, revision: str | None, *, kind: str = "model") -> I
         kind: `model` or `dataset`.
 
     Raises:
-        UsageError: Whatever the client raises about ids, access, connection and disk.
+        UsageError: Whatever the client raises about ids, access and disk.
+        UnreachedHubError: What it raises about the connection.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
@@ -163,11 +170,20 @@ def reaching_hub(hub_id: str, revision: str | None, *, kind: str = "model") -> I
     # HTTPError is that of the HTTP library, whichever the Hub's client uses; its transfer library
     # raises RuntimeError, and a cache that cannot be written to OSError.
     except (HTTPError, OSError, RuntimeError) as error:
-        raise UsageError(
+        refused = UnreachedHubError if _is_trouble(error) else UsageError
+        raise refused(
             f"{hub_id} cannot be fetched ({without_secrets(one_line(error.__cause__ or error))})",
             where=where,
             notes=[*_advice(error), local],
         ) from error
+
+
+def _is_trouble(error: BaseException) -> bool:
+    """Whether it is the Hub's or the connection's: too many requests, 5xx, or no answer at all."""
+    status = status_of(error)
+    if status is None:
+        return not is_offline() and passing(error) is not None
+    return status == 429 or status >= 500
 
 
 def _advice(error: BaseException) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from omniflow.assembly import build, load
 from omniflow.connection import listing
+from omniflow.connection.patience import Patience
 from omniflow.downloads.saved_model import pull_model
 from omniflow.errors import UsageError
 from omniflow.hub.push import push
@@ -117,3 +118,11 @@ def test_what_is_loaded_may_be_an_address_or_in_ones_home(pulled, tmp_path, monk
 def test_an_empty_token_is_none(pulled):
     with pytest.raises(UsageError, match="there is no token to push to acme/mine with"):
         push("here", "acme/mine", token="")
+
+
+@pytest.mark.parametrize(("fault", "code"), [(500, 1), (429, 1), (("reset", 0), 1), (403, 2)])
+def test_trouble_of_the_hub_is_no_mistake_of_whoever_pulls(pulled, uploads, hasty, fault, code):
+    uploads.hub.faults["model.safetensors"] = [fault] * 99
+    with pytest.raises(UsageError, match="acme/mine cannot be fetched") as caught:
+        pull_model("acme/mine", Path("there"), patience=Patience(attempts=2))
+    assert caught.value.exit_code == code
