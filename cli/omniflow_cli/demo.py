@@ -59,6 +59,7 @@ def demo(
     number = None if port is None else _port(port)
     # What cannot be had or read is told here and not to the first visitor.
     check_address(host, number)
+    render.note(f"opening {models.names[0]}; the address comes when it can be used")
     import_gradio()
     models.get(models.names[0])
     with served(models, host=host, port=number) as address:

@@ -75,7 +75,8 @@ def new_plugin(
             }
         )
         return
-    render.line(f"{folder}: {plugin.distribution}, with {', '.join(plugin.kinds)} {plugin.name!r}")
+    kinds = ", ".join(plugin.kinds)
+    render.line(f"{folder}: package {plugin.distribution} with {kinds} {plugin.name!r}")
     for path in sorted(contents):
         render.line(f"  {path}")
     render.line("next:")
