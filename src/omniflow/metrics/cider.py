@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omniflow.interfaces.metric import Metric, Prediction, RecordFigures, Score
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 #: Width of the penalty on a difference in length, in words, and the factor of the figure.
 SIGMA, SCALE = 6.0, 10.0
-
-#: N-grams that are collected before they are counted.
-_BLOCK = 2_000_000
 
 
 class CIDErD(Metric):
@@ -89,13 +86,21 @@ class _Rarity:
     def __init__(self, split: Any, ngrams: NgramKeys, predictions: Sequence[Prediction]) -> None:
         import numpy as np
 
+        from omniflow.metrics.ngram_tables import ngram_tables
+
+        def records() -> Iterator[NDArray[np.uint64]]:
+            for one in predictions:
+                keys = [ngrams.of(split(text)) for text in one.references]
+                yield np.unique(np.concatenate(keys))
+
         self._most = float(np.log(len(predictions)))
-        keys, counts = _counted(
-            np.unique(np.concatenate([ngrams.of(split(text)) for text in one.references]))
-            for one in predictions
-        )
-        self._keys = keys[counts > 1]
-        self._logs = np.log(counts[counts > 1])
+        parts = [
+            (table.keys[is_kept], np.log(table.counts[is_kept]))
+            for table in ngram_tables(records)
+            for is_kept in [table.counts > 1]
+        ]
+        self._keys = np.concatenate([keys for keys, _ in parts])
+        self._logs = np.concatenate([logs for _, logs in parts])
 
     def of(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
         import numpy as np
@@ -106,32 +111,6 @@ class _Rarity:
             is_known = self._keys[places] == keys
             rarity[is_known] -= self._logs[places[is_known]]
         return rarity
-
-
-def _counted(sets: Iterable[NDArray[np.uint64]]) -> tuple[Any, Any]:
-    """Sorted keys, and how many of the sets hold each."""
-    import numpy as np
-
-    keys, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
-    block: list[Any] = []
-    size = 0
-
-    def merge() -> None:
-        nonlocal keys, counts
-        new, new_counts = np.unique(np.concatenate(block), return_counts=True)
-        both, places = np.unique(np.concatenate([keys, new]), return_inverse=True)
-        summed = np.bincount(places, np.concatenate([counts, new_counts]), len(both))
-        keys, counts = both, summed.astype(np.int64)
-
-    for one in sets:
-        block.append(one)
-        size += len(one)
-        if size > _BLOCK:
-            merge()
-            block, size = [], 0
-    if block:
-        merge()
-    return keys, counts
 
 
 class _Vector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omniflow.errors import ConfigError, DataError
@@ -72,31 +72,40 @@ class Distinct(Metric):
     def _counted(self, predictions: Sequence[Prediction]) -> dict[int, _Counts]:
         import numpy as np
 
+        from omniflow.metrics.ngram_tables import ngram_tables
+
         ngrams = NgramKeys(max(self.order, 2))
-        keys = [ngrams.of(self._split(record.prediction)) for record in predictions]
-        owners = np.repeat(np.arange(len(keys)), [len(one) for one in keys])
-        every = np.concatenate(keys)
-        orders = orders_of(every) + 1
-        return {
-            order: _Counts(every[orders == order], owners[orders == order], len(predictions))
-            for order in {1, 2, self.order}
-        }
+
+        def records() -> Iterator[NDArray[np.uint64]]:
+            return (np.unique(ngrams.of(self._split(one.prediction))) for one in predictions)
+
+        words = np.array([len(self._split(one.prediction)) for one in predictions])
+        counts = {order: _Counts(words, order) for order in {1, 2, self.order}}
+        for table in ngram_tables(records):
+            orders = orders_of(table.keys) + 1
+            for order, found in counts.items():
+                is_asked = orders == order
+                found.different += int(is_asked.sum())
+                owners = table.owners[is_asked & (table.counts == 1)]
+                found.alone += np.bincount(owners, minlength=len(words))
+        return counts
 
 
 class _Counts:
-    """N-grams of one order: how many, how many different, and whose alone they are."""
+    """N-grams of one order: how many, how many different, and whose alone they are.
 
-    def __init__(self, keys: NDArray[np.uint64], owners: NDArray[Any], records: int) -> None:
+    Args:
+        words: Those of each record [records].
+        order: Words of an n-gram.
+    """
+
+    def __init__(self, words: NDArray[Any], order: int) -> None:
         import numpy as np
 
-        different, places = np.unique(keys, return_inverse=True)
-        self.total, self.different = len(keys), len(different)
-        self._of_record = np.bincount(owners, minlength=records)
-        first = np.full(self.different, records)
-        last = np.full(self.different, -1)
-        np.minimum.at(first, places, owners)
-        np.maximum.at(last, places, owners)
-        self._alone = np.bincount(first[first == last], minlength=records)
+        self._of_record = np.maximum(words - order + 1, 0)
+        self.total = int(self._of_record.sum())
+        self.different = 0
+        self.alone = np.zeros(len(words), np.int64)
 
     def interval(self) -> Interval | None:
         """The jackknife's: spread of the figures that leave one record out."""
@@ -106,7 +115,7 @@ class _Counts:
         totals = self.total - self._of_record
         if records < 2 or not totals.all():
             return None
-        without = (self.different - self._alone) / totals
+        without = (self.different - self.alone) / totals
         error = math.sqrt(
             (records - 1) / records * float(np.square(without - without.mean()).sum())
         )
