@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from omniflow.errors import MistakesError, UnknownNameError, UsageError
+from omniflow.errors import CheckpointError, MistakesError, UnknownNameError, UsageError
 
 #: Where saved models lie, from the folder of a recipe: a pulled folder's own, and those of a run.
 MODELS = (".", "best", "latest", "final")
@@ -28,8 +27,8 @@ def naming_packages() -> Iterator[None]:
 def _advice(mistake: UnknownNameError) -> Iterator[str]:
     recipe = Path((mistake.where or "").rpartition(":")[0])
     for entry in _components(recipe.parent) if recipe.is_file() else ():
-        if (entry.get("kind"), entry.get("name")) == (mistake.what, mistake.name):
-            owner, version = entry.get("distribution"), entry.get("version")
+        if (entry["kind"], entry["name"]) == (mistake.what, mistake.name):
+            owner, version = entry["distribution"], entry["version"]
             yield (
                 f"the model beside the recipe has it from {owner} {version}: "
                 f"pip install {owner}=={version}"
@@ -38,10 +37,9 @@ def _advice(mistake: UnknownNameError) -> Iterator[str]:
 
 def _components(folder: Path) -> list[dict[str, str]]:
     """Those of the first saved model that can be read; it is advice, and none is no mistake."""
+    from omniflow.checkpoints import read_model_config
+
     for place in MODELS:
-        try:
-            config = json.loads((folder / place / "config.json").read_text(encoding="utf-8"))
-            return [{**entry} for entry in config["components"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        with suppress(CheckpointError):
+            return list(read_model_config(folder / place / "config.json")["components"])
     return []
