@@ -143,7 +143,7 @@ def _tell(
     else:
         for table in (main_table(comparison), difference_table(comparison)):
             if table.rows:
-                render.headed_table(table.headers, table.rows, right=range(1, len(table.headers)))
+                render.headed_table(table.headers, table.rows, right=table.figures())
     for note in comparison.all_notes():
         render.note(f"note: {note}")
     for path in [output, *drawn]:

@@ -268,7 +268,7 @@ def _show(outcome: Outcome) -> None:
         for table in (means_table(results), contrasts_table(results)):
             if table.rows:
                 render.line(table.title)
-                render.headed_table(table.headers, table.rows, right=range(1, len(table.headers)))
+                render.headed_table(table.headers, table.rows, right=table.figures())
     for results in outcome.results:
         for sentence in verdicts(results):
             render.line(sentence)

@@ -7,9 +7,16 @@ import pytest
 
 from omniflow.errors import UsageError
 from omniflow.evaluation.comparison import compare
-from omniflow.evaluation.comparison_table import difference_table, main_table, markdown
+from omniflow.evaluation.comparison_table import (
+    Table,
+    difference_table,
+    main_table,
+    markdown,
+    markdown_table,
+)
 from omniflow.evaluation.entries import distinct_names, read_entries
 from omniflow.evaluation.predictions import write_predictions
+from omniflow.evaluation.report import html
 from omniflow.evaluation.report.recipes import recipe_table
 
 
@@ -163,3 +170,13 @@ def test_what_is_no_run_is_refused(kind, two_runs, tmp_path, monkeypatch):
         read_entries([place])
     assert caught.value.problem == expected
     assert list(caught.value.nearest) == ([near] if near else [])
+
+
+def test_columns_of_words_are_aligned_at_their_left():
+    rows = [["a", "vq", "0.41 [0.40, 0.42]", ""], ["b", "-", "[0.1, 0.2]", "better"]]
+    table = Table(["run", "metric", "minus a", "clearly"], rows)
+    assert table.figures() == [2]
+    assert markdown_table(table).splitlines()[1] == "| --- | --- | ---: | --- |"
+    page = html.table(table)
+    assert '<th class="word">metric</th><th>minus a</th><th class="word">clearly</th>' in page
+    assert '<td class="word">vq</td>' in page

@@ -31,6 +31,11 @@ class Table:
     title: str = ""
     note: str = ""
 
+    def figures(self) -> list[int]:
+        """Positions of the columns without a word in them, which are aligned at their right."""
+        columns = range(1, len(self.headers))
+        return [at for at in columns if not any(row[at][:1].isalpha() for row in self.rows)]
+
 
 def main_table(comparison: Comparison) -> Table:
     """Runs in rows: sizes, time, perplexity, codes and every metric; columns without any are left.
@@ -93,7 +98,8 @@ def markdown(comparison: Comparison) -> str:
 
 def markdown_table(table: Table) -> str:
     """A table as Markdown, without its title and note."""
-    alignments = ["---"] + ["---:"] * (len(table.headers) - 1)
+    figures = table.figures()
+    alignments = ["---:" if at in figures else "---" for at in range(len(table.headers))]
     lines = [table.headers, alignments, *table.rows]
     return "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
 

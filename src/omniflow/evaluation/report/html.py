@@ -49,12 +49,15 @@ def table(content: Table, *, is_text: bool = False, kinds: Sequence[str] = ()) -
         is_text: Whether cells are texts, and not figures.
         kinds: A class for the cells of the last column, one a row.
     """
-    head = "".join(f"<th>{escape(header)}</th>" for header in content.headers)
+    figures = content.figures()
+    sides = ["" if at in figures else ' class="word"' for at in range(len(content.headers))]
+    titles = zip(sides, content.headers, strict=True)
+    head = "".join(f"<th{side}>{escape(header)}</th>" for side, header in titles)
     body = []
     for number, row in enumerate(content.rows):
-        cells = [f"<td>{_cell(cell)}</td>" for cell in row]
+        cells = [f"<td{side}>{_cell(cell)}</td>" for side, cell in zip(sides, row, strict=True)]
         if kinds and kinds[number]:
-            cells[-1] = f'<td class="{kinds[number]}">{escape(row[-1])}</td>'
+            cells[-1] = f'<td class="word {kinds[number]}">{escape(row[-1])}</td>'
         body.append(f"<tr>{''.join(cells)}</tr>")
     title = f"<h3>{escape(content.title)}</h3>" if content.title else ""
     note = paragraph(content.note) if content.note else ""
