@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniflow.errors import DataError
-from omniflow.files import write_text
+from omniflow.files import replacing
 from omniflow.interfaces.metric import Interval
 
 if TYPE_CHECKING:
@@ -108,19 +108,11 @@ class Evaluation:
         return {**content, "records": self._records()} if with_records and self.ids else content
 
     def _records(self) -> dict[str, Any]:
-        return {
-            "ids": list(self.ids),
-            "values": {
-                name: [_finite(value) for value in figure.values.tolist()]
-                for name, figure in self.figures.items()
-                if figure.values is not None
-            },
-            "statistics": {
-                name: figure.statistics.tolist()
-                for name, figure in self.figures.items()
-                if figure.statistics is not None
-            },
-        }
+        found: dict[str, Any] = {"ids": list(self.ids)}
+        for title, read in (("values", _values_of), ("statistics", _statistics_of)):
+            lists = {name: read(figure) for name, figure in self.figures.items()}
+            found[title] = {name: one for name, one in lists.items() if one is not None}
+        return found
 
 
 def write_results(path: str | Path, evaluation: Evaluation, *, with_records: bool = True) -> None:
@@ -134,13 +126,13 @@ def write_results(path: str | Path, evaluation: Evaluation, *, with_records: boo
     Raises:
         OmniFlowError: If the file cannot be written.
     """
-    content = evaluation.to_dict(with_records=with_records)
-    records = content.pop("records", None)
+    content = evaluation.to_dict(with_records=False)
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=2)
-    if records is not None:
-        # A list a line: thousands of numbers below one another are no help to a reader.
-        text = text.removesuffix("\n}") + ',\n  "records": ' + _compact(records) + "\n}"
-    write_text(path, text + "\n")
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        for piece in _with_records(text, evaluation) if with_records and evaluation.ids else [text]:
+            # As `write_text`, a piece at a time: there may be figures of a million records.
+            file.write(piece.encode("utf-8", "backslashreplace"))
+        file.write(b"\n")
 
 
 def read_results(path: str | Path) -> Evaluation:
@@ -237,19 +229,32 @@ def _interval_to_json(interval: Interval) -> dict[str, Any]:
     }
 
 
-def _compact(records: Mapping[str, Any]) -> str:
+def _with_records(text: str, evaluation: Evaluation) -> Iterator[str]:
+    """The JSON of an evaluation with the figures of its records, each list in a line."""
+
     def line(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
-    def block(lists: Mapping[str, Any]) -> str:
-        lines = [f"      {line(name)}: {line(values)}" for name, values in lists.items()]
-        return "{\n" + ",\n".join(lines) + "\n    }" if lines else "{}"
+    # A list a line: thousands of numbers below one another are no help to a reader.
+    yield text.removesuffix("\n}") + ',\n  "records": {\n    "ids": ' + line(list(evaluation.ids))
+    for title, read in (("values", _values_of), ("statistics", _statistics_of)):
+        yield f',\n    "{title}": {{'
+        separator, end = "\n", "}"
+        for name, figure in evaluation.figures.items():
+            found = read(figure)
+            if found is not None:
+                yield f"{separator}      {line(name)}: {line(found)}"
+                separator, end = ",\n", "\n    }"
+        yield end
+    yield "\n  }\n}"
 
-    return (
-        f'{{\n    "ids": {line(records["ids"])},\n'
-        f'    "values": {block(records["values"])},\n'
-        f'    "statistics": {block(records["statistics"])}\n  }}'
-    )
+
+def _values_of(figure: Figure) -> list[float | None] | None:
+    return None if figure.values is None else [_finite(value) for value in figure.values.tolist()]
+
+
+def _statistics_of(figure: Figure) -> list[Any] | None:
+    return None if figure.statistics is None else list(figure.statistics.tolist())
 
 
 def _finite(figure: float) -> float | None:
